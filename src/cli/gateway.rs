@@ -1,0 +1,12 @@
+//! `cryptonym gateway`.
+
+use std::path::Path;
+
+use super::Exit;
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: Args, _config: &Path) -> Exit {
+    todo!()
+}

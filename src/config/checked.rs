@@ -1,0 +1,219 @@
+//! The configuration as meant. A value of these types has been checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::{Policy, Purpose};
+use crate::pseudonym::Kinds;
+
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from, for messages.
+    pub file: PathBuf,
+    pub kinds: Kinds,
+    pub domains: Vec<Domain>,
+    pub gateway: Option<Gateway>,
+    pub vault: Option<Vault>,
+    pub backends: Vec<Backend>,
+    pub routes: Vec<Route>,
+    pub policies: Vec<Arc<Policy>>,
+    pub limits: Limits,
+}
+
+/// A pseudonymisation domain.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    pub name: String,
+    pub mode: Mode,
+    pub purpose: Purpose,
+    /// New identifiers per gateway and UTC day.
+    pub budget_per_day: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Keyed,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub listen: Vec<SocketAddr>,
+    pub tls: ServerTls,
+    pub vault: VaultAddress,
+    /// `[observe]` address for metrics and health; loopback unless said.
+    pub observe: Option<SocketAddr>,
+    /// Worker threads; default: one per core.
+    pub workers: usize,
+}
+
+/// A server's certificate and whom it lets in.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// CA of client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is refused in the handshake.
+    pub client_certificate: ClientCertificate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    None,
+    Optional,
+    Required,
+}
+
+/// How a gateway (or an officer's command) reaches the vault: always mutual TLS 1.3.
+#[derive(Clone, Debug)]
+pub struct VaultAddress {
+    /// `https://host:port`
+    pub host: String,
+    pub port: u16,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+/// `[vault]`
+#[derive(Clone, Debug)]
+pub struct Vault {
+    pub listen: SocketAddr,
+    /// Certificate, key; `client_ca` is always there and client certificates are required.
+    pub tls: ServerTls,
+    /// Path of the SQLite database (`store = "sqlite:PATH"`).
+    pub store: PathBuf,
+    /// The root key file, mode 0600.
+    pub root_key: PathBuf,
+    /// Persons and services with their roles and signing keys (`certs init` writes one).
+    pub registry: PathBuf,
+    pub observe: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub name: String,
+    pub urls: Vec<BackendUrl>,
+    /// ISO 3166 region, for transfers.
+    pub region: Option<String>,
+    /// CA file for https; none: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and key for https.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendUrl {
+    pub https: bool,
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: String,
+    /// Exact host (lower case, no port); `None`: any.
+    pub host: Option<String>,
+    /// matchit pattern: `/v1/results`, `/v1/subscribers/{id}`, `/static/{*rest}`.
+    pub path: String,
+    /// Upper-case methods; empty: any but CONNECT and TRACE.
+    pub methods: Vec<String>,
+    /// Index into `Config::backends`.
+    pub backend: usize,
+    /// Index into `Config::domains`; needed by policies that derive.
+    pub domain: Option<usize>,
+    pub purpose: Option<Purpose>,
+    pub request: RequestBody,
+    pub response: ResponseBody,
+    pub format: Option<Format>,
+    /// Bodies over `limits.hold` stream; else 413.
+    pub stream: bool,
+    pub client_certificate: bool,
+    /// Query parameters that pass, each with what values are allowed.
+    pub query: Vec<QueryRule>,
+    /// Path captures that pass as they are.
+    pub captures: Vec<String>,
+    /// Cookies that pass.
+    pub cookies: Vec<String>,
+    /// Request header fields that pass, beside the standing list (lower case).
+    pub request_headers: Vec<String>,
+    /// Response header fields that pass, beside the standing list (lower case).
+    pub response_headers: Vec<String>,
+    /// The Host that the backend sees; default: the backend's own.
+    pub host_upstream: Option<String>,
+}
+
+/// `query = [{ name = "query", values = ["INSERT INTO results FORMAT JSONEachRow"] }, { name = "page" }]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryRule {
+    pub name: String,
+    /// Decoded values that pass; empty: any value (`check` prints that it is not looked at).
+    pub values: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum RequestBody {
+    /// Rewritten by this policy (index into `Config::policies`).
+    Policy(usize),
+    /// Passes unseen: `opaque = true`, shown in red by `check`.
+    Opaque,
+    /// No body is allowed.
+    None,
+}
+
+#[derive(Clone, Debug)]
+pub enum ResponseBody {
+    /// Nothing is rewritten.
+    Pass,
+    /// What this client sent in this request comes back under the identifier it sent. The policy
+    /// (index into `Config::policies`) has only `Restore` rules and `unlisted = keep`.
+    RestoreOwn(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Ndjson,
+}
+
+/// `[limits]`: the configurable part of `limits.rs`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub hold: usize,
+    pub hold_budget: usize,
+    pub record: usize,
+    pub depth: usize,
+    pub restore: usize,
+    pub connections: usize,
+    pub handshake_time: Duration,
+    pub head_time: Duration,
+    pub idle_time: Duration,
+    pub body_idle_time: Duration,
+    pub connect_time: Duration,
+    pub response_time: Duration,
+    pub drain_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        use crate::limits as l;
+        Self {
+            hold: l::HOLD,
+            hold_budget: l::HOLD_BUDGET,
+            record: l::RECORD,
+            depth: l::DEPTH,
+            restore: l::RESTORE,
+            connections: l::CONNECTIONS,
+            handshake_time: l::HANDSHAKE_TIME,
+            head_time: l::HEAD_TIME,
+            idle_time: l::IDLE_TIME,
+            body_idle_time: l::BODY_IDLE_TIME,
+            connect_time: l::CONNECT_TIME,
+            response_time: l::RESPONSE_TIME,
+            drain_time: l::DRAIN_TIME,
+        }
+    }
+}

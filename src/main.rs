@@ -1,0 +1,10 @@
+//! argv → one world.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cryptonym::cli::main()
+}
