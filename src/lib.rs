@@ -44,6 +44,8 @@
 //!
 //! `tests/architecture.rs` holds these lines by reading the imports.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod error;
 pub mod limits;
 pub mod secret;
