@@ -26,6 +26,10 @@ const BODY: usize = 26;
 /// The place of each base 32 digit in the check's alphabet (0 to 9, then a to z).
 const CHECK_VALUES: [u8; 32] = check_values();
 
+/// The base 32 digit that each byte is, or [`NONE`].
+const VALUES: [u8; 256] = values();
+const NONE: u8 = 0xff;
+
 /// Writes pseudonyms of one prefix and epoch.
 #[derive(Clone, Debug)]
 pub struct TextForm {
@@ -75,11 +79,18 @@ impl TextForm {
     /// Body and check character.
     #[inline]
     fn tail(&self, pseudonym: &Pseudonym) -> [u8; BODY + 1] {
+        // 13 digits of 63 bits, then 13 of 65, the first of which lies across the middle.
         let bits = u128::from_be_bytes(pseudonym.0);
+        let (high, middle, low) = ((bits >> 65) as u64, (bits >> 60) as u64, bits as u64);
         let mut tail = [0; BODY + 1];
         let mut check = self.check;
         for (at, byte) in tail[..BODY].iter_mut().enumerate() {
-            let digit = (bits >> (5 * (BODY - 1 - at))) as usize & 31;
+            let shifted = match at {
+                0..13 => high >> (5 * (12 - at)),
+                13 => middle,
+                _ => low >> (5 * (25 - at)),
+            };
+            let digit = (shifted & 31) as usize;
             *byte = ALPHABET[digit];
             check = check.push(CHECK_VALUES[digit]);
         }
@@ -107,11 +118,11 @@ pub fn parse(value: &[u8]) -> Option<Parsed<'_>> {
     }
     let mut bits: u128 = 0;
     for byte in body {
-        let digit = ALPHABET.iter().position(|b| b == byte)?;
-        if bits >> (128 - 5) != 0 {
-            return None; // more than 128 bits
+        let digit = VALUES[usize::from(*byte)];
+        if digit == NONE || bits >> (128 - 5) != 0 {
+            return None; // no digit, or more than 128 bits
         }
-        bits = bits << 5 | digit as u128;
+        bits = bits << 5 | u128::from(digit);
     }
     Some(Parsed {
         prefix: std::str::from_utf8(prefix).ok()?,
@@ -168,6 +179,16 @@ const fn check_values() -> [u8; 32] {
         } else {
             byte - b'a' + 10
         };
+        at += 1;
+    }
+    values
+}
+
+const fn values() -> [u8; 256] {
+    let mut values = [NONE; 256];
+    let mut at = 0;
+    while at < 32 {
+        values[ALPHABET[at] as usize] = at as u8;
         at += 1;
     }
     values

@@ -8,15 +8,22 @@ const LENGTH: std::ops::RangeInclusive<usize> = 4..=64;
 /// somewhere (a bare word is no code). Case does not count: printed codes are read out and typed
 /// in, so the normal form is upper case. Zeros count, leading ones too.
 pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
-    let bytes = value.as_bytes();
-    let groups_are_full = bytes
-        .split(|byte| *byte == b'-')
-        .all(|group| !group.is_empty() && group.iter().all(u8::is_ascii_alphanumeric));
-    let is_code = bytes.iter().any(|byte| !byte.is_ascii_alphabetic());
-    if !LENGTH.contains(&bytes.len()) || !groups_are_full || !is_code {
+    let mut before = b'-';
+    let mut is_code = false;
+    for byte in value.bytes() {
+        let in_group = byte.is_ascii_alphanumeric();
+        if !in_group && (byte != b'-' || before == b'-') {
+            return None;
+        }
+        is_code |= !byte.is_ascii_alphabetic();
+        before = byte;
+    }
+    if before == b'-' || !is_code || !LENGTH.contains(&value.len()) {
         return None;
     }
-    out.extend(bytes.iter().map(u8::to_ascii_uppercase));
+    let start = out.len();
+    out.extend_from_slice(value.as_bytes());
+    out[start..].make_ascii_uppercase();
     Some(())
 }
 

@@ -23,7 +23,9 @@ pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
     if value.len() > WHOLE || !is_local(local) || !is_domain(domain) {
         return None;
     }
-    out.extend(value.bytes().map(|byte| byte.to_ascii_lowercase()));
+    let start = out.len();
+    out.extend_from_slice(value.as_bytes());
+    out[start..].make_ascii_lowercase();
     Some(())
 }
 
@@ -43,37 +45,53 @@ pub(super) fn is_sentinel(value: &str) -> bool {
 }
 
 fn is_local(local: &str) -> bool {
-    local.len() <= LOCAL
-        && local.split('.').all(|atom| !atom.is_empty())
-        && !local.contains(|char: char| {
-            char.is_whitespace()
-                || char.is_control()
-                || is_invisible(char)
-                || matches!(
-                    char,
-                    '@' | '<' | '>' | '(' | ')' | '[' | ']' | ',' | ';' | ':' | '\\'
-                )
-        })
+    let mut before = b'.';
+    for byte in local.bytes() {
+        let is_right = match byte {
+            b'.' => before != b'.',
+            b'@' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'\\' => false,
+            0..=b' ' | 0x7f => false,
+            _ => true,
+        };
+        if !is_right {
+            return false;
+        }
+        before = byte;
+    }
+    let has_hidden = |char: char| char.is_whitespace() || char.is_control() || is_invisible(char);
+    before != b'.' && local.len() <= LOCAL && (local.is_ascii() || !local.contains(has_hidden))
 }
 
 fn is_domain(domain: &str) -> bool {
-    let mut labels = domain.split('.');
-    let last = labels.next_back().unwrap_or_default();
-    let is_label = |label: &str| {
-        (1..=LABEL).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    let mut count = 0;
-    let all = labels.all(|label| {
-        count += 1;
-        is_label(label)
-    });
+    let mut labels = 1;
+    let mut length = 0;
+    let mut is_number = true; // the label so far
+    let mut before = b'.';
+    for byte in domain.bytes() {
+        match byte {
+            b'.' if length >= 1 && before != b'-' => {
+                labels += 1;
+                length = 0;
+                is_number = true;
+            }
+            b'-' if length >= 1 => {
+                length += 1;
+                is_number = false;
+            }
+            b'0'..=b'9' => length += 1,
+            b'a'..=b'z' | b'A'..=b'Z' => {
+                length += 1;
+                is_number = false;
+            }
+            _ => return false,
+        }
+        if length > LABEL {
+            return false;
+        }
+        before = byte;
+    }
     // A last label of digits would be an address, not a name (RFC 3696, section 2).
-    all && count >= 1 && is_label(last) && !last.bytes().all(|b| b.is_ascii_digit())
+    labels >= 2 && length >= 1 && before != b'-' && !is_number
 }
 
 #[cfg(test)]
