@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let d = Diagnostic::at("c.toml", "a = 1\nname = \"é\" x\n", 17..18, "m");
+        let d = Diagnostic::at("c.toml", "a = 1\nname = \"é\" x\n", 18..19, "m");
         assert_eq!((d.line, d.column), (2, 12));
     }
 

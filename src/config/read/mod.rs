@@ -22,14 +22,14 @@ mod rule;
 mod worlds;
 
 /// A part with its name and where the name stands.
-pub(super) struct Named<'a, T> {
+pub(in crate::config) struct Named<'a, T> {
     pub name: Text<'a>,
     /// `None`: it has errors of its own.
     pub part: Option<T>,
 }
 
 /// What routes refer to.
-pub(super) struct Names<'a> {
+struct Names<'a> {
     pub backends: Vec<Named<'a, super::Backend>>,
     pub domains: Vec<Named<'a, super::Domain>>,
     pub policies: Vec<Named<'a, policy::Read<'a>>>,

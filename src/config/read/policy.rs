@@ -12,7 +12,6 @@ pub(super) struct Read<'a> {
     pub places: Vec<Place<'a>>,
     /// `restore-own`: only `Restore` rules, `unlisted = keep`. `None`: nothing to restore.
     pub restore: Option<Policy>,
-    pub at: Place<'a>,
 }
 
 /// Every policy of every file, in order.
@@ -96,7 +95,7 @@ fn read<'a>(name: &Text<'a>, table: Table<'a>, kinds: &ReadKinds<'a>, complete: 
             Some(compile(&named, Unlisted::Keep, record?, rules, marks, at, findings)?)
         }
     };
-    Some(Read { policy, places, restore, at })
+    Some(Read { policy, places, restore })
 }
 
 type Restore<'a> = (Vec<Rule>, Vec<Place<'a>>);
