@@ -66,7 +66,9 @@ pub fn run(args: Args, _config: &Path) -> Exit {
                 persons: person,
                 force,
             };
-            init(&options).map(|made| table(&made, &options.out)).map_err(|e| e.to_string())
+            init(&options)
+                .map(|made| table(&made, &options.out))
+                .map_err(|e| e.to_string())
         }
         Command::Show { file } => show(&file),
     };
@@ -83,18 +85,24 @@ pub fn run(args: Args, _config: &Path) -> Exit {
 }
 
 fn person(text: &str) -> Result<(Role, String), String> {
-    let (role, id) = text.split_once(':').ok_or("write ROLE:ID, as in approver:a.lindqvist")?;
+    let (role, id) = text
+        .split_once(':')
+        .ok_or("write ROLE:ID, as in approver:a.lindqvist")?;
     let roles: Vec<_> = Role::ALL.iter().map(|r| r.name()).collect();
-    let role = Role::parse(role).ok_or_else(|| format!("`{role}` is no role; there are: {}", roles.join(", ")))?;
+    let role = Role::parse(role)
+        .ok_or_else(|| format!("`{role}` is no role; there are: {}", roles.join(", ")))?;
     Ok((role, id.to_owned()))
 }
 
 fn table(made: &Made, out: &Path) -> String {
     let mut text = format!("Made in {}/\n\n", out.display());
-    let name = |path: &Path| {
-        path.strip_prefix(out).unwrap_or(path).display().to_string()
-    };
-    let width = made.files.iter().map(|f| name(&f.path).len()).max().unwrap_or(0);
+    let name = |path: &Path| path.strip_prefix(out).unwrap_or(path).display().to_string();
+    let width = made
+        .files
+        .iter()
+        .map(|f| name(&f.path).len())
+        .max()
+        .unwrap_or(0);
     for file in &made.files {
         let end = match file.not_after {
             Some(end) => date(end),
@@ -102,7 +110,11 @@ fn table(made: &Made, out: &Path) -> String {
             None => String::new(),
         };
         let mode = if file.private { "0600" } else { "0644" };
-        let line = format!("  {:width$}  {mode}  {end:10}  {}", name(&file.path), file.what);
+        let line = format!(
+            "  {:width$}  {mode}  {end:10}  {}",
+            name(&file.path),
+            file.what
+        );
         let _ = writeln!(text, "{}", line.trim_end());
     }
     let _ = write!(
@@ -146,7 +158,10 @@ fn show(path: &Path) -> Result<String, String> {
         if facts.ca {
             line("use", "a CA");
         }
-        line("fingerprint", &fingerprint_text(&sha2::Sha256::digest(der).into()));
+        line(
+            "fingerprint",
+            &fingerprint_text(&sha2::Sha256::digest(der).into()),
+        );
         line("from", &date(facts.not_before));
         line("until", &date(facts.not_after));
     }

@@ -79,10 +79,16 @@ impl Authority {
     }
 }
 
-fn params(name: &str, hosts: Vec<String>, life: Duration) -> Result<CertificateParams, rcgen::Error> {
+fn params(
+    name: &str,
+    hosts: Vec<String>,
+    life: Duration,
+) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Cryptonym");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Cryptonym");
     params.distinguished_name.push(DnType::CommonName, name);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - BEFORE;

@@ -102,7 +102,9 @@ impl Made {
 /// Why nothing, or not all, was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
-    #[error("{0} is there already; --force replaces it (a certificate's holders then need the new one)")]
+    #[error(
+        "{0} is there already; --force replaces it (a certificate's holders then need the new one)"
+    )]
     Exists(PathBuf),
     #[error("{file}: {source}")]
     File {
@@ -146,20 +148,38 @@ pub fn init(options: &Options) -> Result<Made, MakeError> {
 
     let gateway_authority = Authority::new("Cryptonym gateway CA")?;
     let vault_authority = Authority::new("Cryptonym vault CA")?;
-    let gateway_ca = place.authority("gateway-ca", "CA of the gateway and its clients", &gateway_authority)?;
-    let vault_ca = place.authority("vault-ca", "CA of the vault, its gateways and the staff", &vault_authority)?;
+    let gateway_ca = place.authority(
+        "gateway-ca",
+        "CA of the gateway and its clients",
+        &gateway_authority,
+    )?;
+    let vault_ca = place.authority(
+        "vault-ca",
+        "CA of the vault, its gateways and the staff",
+        &vault_authority,
+    )?;
 
     let local = LOCAL.iter().map(|n| (*n).to_owned());
     let hosts: Vec<String> = local.chain(options.hosts.iter().cloned()).collect();
     let mut public = hosts.clone();
     public.push(EXAMPLE_HOST.to_owned());
-    let gateway = place.pair("gateway", "the gateway's server certificate", &gateway_authority.server("gateway", public)?)?;
-    let vault = place.pair("vault", "the vault's server certificate", &vault_authority.server("vault", hosts)?)?;
+    let gateway = place.pair(
+        "gateway",
+        "the gateway's server certificate",
+        &gateway_authority.server("gateway", public)?,
+    )?;
+    let vault = place.pair(
+        "vault",
+        "the vault's server certificate",
+        &vault_authority.server("vault", hosts)?,
+    )?;
     let issued = vault_authority.client(Role::Gateway, LINK)?;
     let link = place.pair("gateway-link", "the gateway's way to the vault", &issued)?;
 
     let mut registry = Registry::default();
-    registry.persons.push(entry(Role::Gateway, LINK, &issued, None));
+    registry
+        .persons
+        .push(entry(Role::Gateway, LINK, &issued, None));
     let mut made = Vec::new();
     for (role, id) in persons {
         let authority = match role {
@@ -167,7 +187,11 @@ pub fn init(options: &Options) -> Result<Made, MakeError> {
             _ => &vault_authority,
         };
         let issued = authority.client(role, &id)?;
-        let pair = place.pair(&format!("people/{id}"), &format!("{} {id}", role.name()), &issued)?;
+        let pair = place.pair(
+            &format!("people/{id}"),
+            &format!("{} {id}", role.name()),
+            &issued,
+        )?;
         let key = match role {
             Role::Approver => Some(new_signing_key()?),
             _ => None,
@@ -181,11 +205,22 @@ pub fn init(options: &Options) -> Result<Made, MakeError> {
             None => None,
         };
         if role != Role::Client {
-            registry.persons.push(entry(role, &id, &issued, key.as_ref()));
+            registry
+                .persons
+                .push(entry(role, &id, &issued, key.as_ref()));
         }
-        made.push(MadePerson { role, id, pair, signing_key });
+        made.push(MadePerson {
+            role,
+            id,
+            pair,
+            signing_key,
+        });
     }
-    let registry = place.public("registry.toml", "who may do what at the vault", &registry.to_toml())?;
+    let registry = place.public(
+        "registry.toml",
+        "who may do what at the vault",
+        &registry.to_toml(),
+    )?;
     let root_key = place.keep_or("vault-root.key", "the vault's root key", || {
         Ok(root_key::to_text(&Key32::new(random()?)))
     })?;
@@ -204,7 +239,10 @@ pub fn init(options: &Options) -> Result<Made, MakeError> {
 
 fn persons(options: &Options) -> Result<Vec<(Role, String)>, MakeError> {
     let persons = match &*options.persons {
-        [] => PERSONS.iter().map(|(r, id)| (*r, (*id).to_owned())).collect(),
+        [] => PERSONS
+            .iter()
+            .map(|(r, id)| (*r, (*id).to_owned()))
+            .collect(),
         given => given.to_vec(),
     };
     for (i, (_, id)) in persons.iter().enumerate() {
@@ -229,9 +267,13 @@ fn check_hosts(hosts: &[String]) -> Result<(), MakeError> {
             || (!name.is_empty()
                 && name.len() <= 253
                 && name.split('.').all(|l| !l.is_empty() && l.len() <= 63)
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)));
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)));
         if !good {
-            return Err(MakeError::Option(format!("`{host}` is neither a host name nor an address")));
+            return Err(MakeError::Option(format!(
+                "`{host}` is neither a host name nor an address"
+            )));
         }
     }
     Ok(())
@@ -300,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn certs_02_everything_fits_together() {
+    fn path_02_everything_fits_together() {
         let dir = tempfile::tempdir().unwrap();
         let made = init(&Options::new(dir.path().join("out"))).unwrap();
         let registry = Registry::load(&made.registry).unwrap();
@@ -327,14 +369,25 @@ mod tests {
         assert!(approver.signing_key.is_some());
         assert_ne!(made.person(Role::Investigator).unwrap().id, approver.id);
 
-        let gateway = server_config(&tls(&made.gateway, &made.gateway_ca), Versions::Tls12And13, &[]).unwrap();
+        let gateway = server_config(
+            &tls(&made.gateway, &made.gateway_ca),
+            Versions::Tls12And13,
+            &[],
+        )
+        .unwrap();
         let provider = &made.person(Role::Client).unwrap().pair;
-        let client = client_config(Some(&made.gateway_ca), Some((&provider.certificate, &provider.key)), false, &[]).unwrap();
+        let client = client_config(
+            Some(&made.gateway_ca),
+            Some((&provider.certificate, &provider.key)),
+            false,
+            &[],
+        )
+        .unwrap();
         assert!(handshake(gateway, client).is_ok());
     }
 
     #[test]
-    fn certs_02_private_files_are_private() {
+    fn path_02_private_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("certs/out");
         let made = init(&Options::new(&out)).unwrap();
@@ -345,14 +398,19 @@ mod tests {
         for file in &made.files {
             let key = file.path.extension().is_some_and(|e| e == "key");
             assert_eq!(key, file.private, "{}", file.path.display());
-            assert_eq!(mode(&file.path), if key { 0o600 } else { 0o644 }, "{}", file.path.display());
+            assert_eq!(
+                mode(&file.path),
+                if key { 0o600 } else { 0o644 },
+                "{}",
+                file.path.display()
+            );
             private += usize::from(key);
         }
         assert_eq!(private, 13);
     }
 
     #[test]
-    fn certs_02_nothing_is_replaced_unasked_and_the_root_key_never() {
+    fn path_02_nothing_is_replaced_unasked_and_the_root_key_never() {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path());
         let made = init(&options).unwrap();
@@ -364,24 +422,49 @@ mod tests {
         let again = init(&options).unwrap();
         assert_ne!(read(&made.vault.certificate), certificate);
         assert_eq!(read(&made.root_key), root);
-        assert!(again.files.iter().any(|f| f.kept && f.path == made.root_key));
+        assert!(
+            again
+                .files
+                .iter()
+                .any(|f| f.kept && f.path == made.root_key)
+        );
     }
 
     #[test]
-    fn certs_02_hosts_and_persons_as_asked() {
+    fn path_02_hosts_and_persons_as_asked() {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path());
         options.hosts = vec!["gw.hospital.example".to_owned(), "192.0.2.7".to_owned()];
-        options.persons = vec![(Role::Approver, "dr.b".to_owned()), (Role::Approver, "dr.c".to_owned())];
+        options.persons = vec![
+            (Role::Approver, "dr.b".to_owned()),
+            (Role::Approver, "dr.c".to_owned()),
+        ];
         let made = init(&options).unwrap();
         let der = files::certificates(&made.gateway.certificate).unwrap();
         let facts = Facts::of(&der[0]).unwrap();
-        for name in ["DNS:localhost", "IP:127.0.0.1", "IP:::1", "DNS:ingest.example", "DNS:gw.hospital.example", "IP:192.0.2.7"] {
-            assert!(facts.names.iter().any(|n| n == name), "{name} in {:?}", facts.names);
+        for name in [
+            "DNS:localhost",
+            "IP:127.0.0.1",
+            "IP:::1",
+            "DNS:ingest.example",
+            "DNS:gw.hospital.example",
+            "IP:192.0.2.7",
+        ] {
+            assert!(
+                facts.names.iter().any(|n| n == name),
+                "{name} in {:?}",
+                facts.names
+            );
         }
         assert_eq!(made.persons.len(), 2);
         for (persons, hosts) in [
-            (vec![(Role::Approver, "x".to_owned()), (Role::Investigator, "x".to_owned())], vec![]),
+            (
+                vec![
+                    (Role::Approver, "x".to_owned()),
+                    (Role::Investigator, "x".to_owned()),
+                ],
+                vec![],
+            ),
             (vec![(Role::Approver, "X Y".to_owned())], vec![]),
             (vec![(Role::Approver, "../x".to_owned())], vec![]),
             (vec![], vec!["a b".to_owned()]),

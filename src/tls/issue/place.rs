@@ -43,11 +43,21 @@ impl Place {
         }
     }
 
-    pub(super) fn authority(&mut self, stem: &str, what: &str, authority: &Authority) -> Result<PathBuf, MakeError> {
+    pub(super) fn authority(
+        &mut self,
+        stem: &str,
+        what: &str,
+        authority: &Authority,
+    ) -> Result<PathBuf, MakeError> {
         Ok(self.pair(stem, what, &authority.issued)?.certificate)
     }
 
-    pub(super) fn pair(&mut self, stem: &str, what: &str, issued: &Issued) -> Result<Pair, MakeError> {
+    pub(super) fn pair(
+        &mut self,
+        stem: &str,
+        what: &str,
+        issued: &Issued,
+    ) -> Result<Pair, MakeError> {
         let certificate = self.public(&format!("{stem}.pem"), what, &issued.certificate)?;
         if let Some(file) = self.files.last_mut() {
             file.not_after = Some(issued.not_after);
@@ -56,11 +66,21 @@ impl Place {
         Ok(Pair { certificate, key })
     }
 
-    pub(super) fn public(&mut self, name: &str, what: &str, text: &str) -> Result<PathBuf, MakeError> {
+    pub(super) fn public(
+        &mut self,
+        name: &str,
+        what: &str,
+        text: &str,
+    ) -> Result<PathBuf, MakeError> {
         self.write(name, what, text, 0o644)
     }
 
-    pub(super) fn private(&mut self, name: &str, what: &str, text: &str) -> Result<PathBuf, MakeError> {
+    pub(super) fn private(
+        &mut self,
+        name: &str,
+        what: &str,
+        text: &str,
+    ) -> Result<PathBuf, MakeError> {
         self.write(name, what, text, 0o600)
     }
 
@@ -90,7 +110,13 @@ impl Place {
     }
 
     /// Writes beside, then renames: a file is there whole or not at all.
-    fn write(&mut self, name: &str, what: &str, text: &str, mode: u32) -> Result<PathBuf, MakeError> {
+    fn write(
+        &mut self,
+        name: &str,
+        what: &str,
+        text: &str,
+        mode: u32,
+    ) -> Result<PathBuf, MakeError> {
         let path = self.out.join(name);
         let beside = self.out.join(format!("{name}.new"));
         let fail = |e| file_error(&path, e);
