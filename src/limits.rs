@@ -146,3 +146,17 @@ pub const REVEAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A client certificate's clock may be off by this much in signed statements.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+// --- files --------------------------------------------------------------------------------
+
+/// Bytes of a PEM file: a bundle of every public CA is a quarter of this.
+pub const PEM_FILE: u64 = 1024 * 1024;
+
+/// Bytes of one configuration file: a thousand routes fit many times over.
+pub const CONFIG_FILE: u64 = 4 * 1024 * 1024;
+
+/// Files that one configuration may include: more is a mistake in a pattern.
+pub const INCLUDES: usize = 256;
+
+/// Characters of a person's or service's id in certificates and registry.
+pub const PERSON_ID: usize = 64;
