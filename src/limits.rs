@@ -33,6 +33,19 @@ pub const CHUNKS_IN_FLIGHT: usize = 2;
 /// Distinct identifiers of one request that `restore-own` remembers. *(configurable)*
 pub const RESTORE: usize = 1000;
 
+/// Distinct identifiers that one client certificate may use with `restore-own` in one UTC day:
+/// a Provider's whole list, not a population. Eight bytes are kept for each.
+pub const RESTORE_PER_DAY: usize = 10_000;
+
+/// How long a body waits for its share of the hold budget before it is told to come back:
+/// long enough for a burst to pass, short enough that the client has not given up.
+pub const HOLD_WAIT: Duration = Duration::from_secs(2);
+
+/// After a refusal that left part of a body unread, the connection reads on this long and this
+/// much before it closes: closing at once makes TCP throw the answer away (RFC 9112, section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+pub const LINGER_BYTES: u64 = 1024 * 1024;
+
 // --- heads --------------------------------------------------------------------------------
 
 /// Bytes of a request head (hyper's read buffer for HTTP/1, header list size for HTTP/2).
@@ -57,6 +70,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// HTTP/2 receive window of one connection.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Connections the kernel keeps for us between two accepts.
+pub const BACKLOG: i32 = 1024;
 
 /// Idle connections kept open to one backend.
 pub const POOL_IDLE: usize = 64;
@@ -83,6 +99,17 @@ pub const RESPONSE_TIME: Duration = Duration::from_secs(60);
 
 /// An idle upstream connection is closed before the backend's own usual keep-alive ends.
 pub const POOL_IDLE_TIME: Duration = Duration::from_secs(3);
+
+/// The oldest a pooled connection may get: a backend that moved (DNS, a new instance) is found.
+pub const POOL_AGE: Duration = Duration::from_secs(300);
+
+/// HTTP/2 pings of a connection that has streams: a dead peer is noticed while it still matters.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub const PING_TIME: Duration = Duration::from_secs(10);
+
+/// Access log lines are written together: at most this late, or when this many bytes wait.
+pub const ACCESS_LOG_TIME: Duration = Duration::from_millis(250);
+pub const ACCESS_LOG_BYTES: usize = 32 * 1024;
 
 /// After SIGTERM, requests in flight may take this long. *(configurable)*
 pub const DRAIN_TIME: Duration = Duration::from_secs(20);
