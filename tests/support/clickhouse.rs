@@ -27,13 +27,18 @@ impl ClickHouse {
         fs::write(folder.join("users.xml"), USERS).unwrap();
         let out = File::create(folder.join("logs/output.log")).unwrap();
         let child = Command::new("clickhouse-server")
-            .arg(format!("--config-file={}", folder.join("config.xml").display()))
+            .arg(format!(
+                "--config-file={}",
+                folder.join("config.xml").display()
+            ))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
             .spawn()
-            .expect("clickhouse-server is needed: `tests/run` installs it (Debian: clickhouse-server)");
+            .expect(
+                "clickhouse-server is needed: `tests/run` installs it (Debian: clickhouse-server)",
+            );
         let mut server = Self {
             http,
             folder: folder.to_owned(),
@@ -56,7 +61,10 @@ impl ClickHouse {
     /// The single number that a statement answers.
     pub fn number(&self, sql: &str) -> u64 {
         let answer = self.query(sql);
-        answer.trim().parse().unwrap_or_else(|_| panic!("{sql}: {answer}"))
+        answer
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{sql}: {answer}"))
     }
 
     /// Inserts straight into a table, not through the gateway.

@@ -80,11 +80,19 @@ impl LeakSearch {
             base += (window.len() - keep) as u64;
             window.drain(..window.len() - keep);
             let before = window.len();
-            let read = file.by_ref().take(8 << 20).read_to_end(&mut window).unwrap();
+            let read = file
+                .by_ref()
+                .take(8 << 20)
+                .read_to_end(&mut window)
+                .unwrap();
             let last = read == 0;
             // A position is looked at once all bytes behind it that matter have been read.
             let from = before.saturating_sub(self.longest);
-            let to = if last { window.len() } else { window.len().saturating_sub(self.longest) };
+            let to = if last {
+                window.len()
+            } else {
+                window.len().saturating_sub(self.longest)
+            };
             for at in from..to {
                 if let Some(needle) = self.at(&window, at) {
                     found.push(Leak {
@@ -139,7 +147,10 @@ fn slot(head: [u8; HEAD]) -> (usize, u64) {
 }
 
 fn hex(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| format!("{byte:02x}").into_bytes())
+        .collect()
 }
 
 /// Base64 of the whole bytes: the three that stand at its end may look different in a longer
@@ -148,7 +159,9 @@ fn base64_core(bytes: &[u8]) -> Vec<u8> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = Vec::new();
     for three in bytes.chunks(3) {
-        let group = three.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
+        let group = three
+            .iter()
+            .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
         let group = group << (8 * (3 - three.len()));
         for place in 0..=three.len() {
             out.push(LETTERS[(group >> (18 - 6 * place)) as usize & 63]);

@@ -70,7 +70,8 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Arrival>>) {
         };
         let whole = arrival.whole;
         kept.lock().unwrap().push(arrival);
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n";
+        let answer =
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n";
         if !whole || answers.write_all(answer).is_err() {
             return;
         }
