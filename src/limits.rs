@@ -114,6 +114,9 @@ pub const ACCESS_LOG_BYTES: usize = 32 * 1024;
 /// After SIGTERM, requests in flight may take this long. *(configurable)*
 pub const DRAIN_TIME: Duration = Duration::from_secs(20);
 
+/// Pause after a failed accept (too many open files): trying at once would only burn a core.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 // --- vault --------------------------------------------------------------------------------
 
 /// One call to the vault, its fsync included.
@@ -163,3 +166,16 @@ pub const PERSON_ID: usize = 64;
 
 /// Bytes of a route's path pattern: a longer request path would not be matched anyway.
 pub const PATH_PATTERN: usize = 2048;
+// --- demonstration ------------------------------------------------------------------------
+
+/// One body that the demonstration's backend takes: it holds bodies whole, and its database is
+/// in a temporary folder.
+pub const DEMO_BODY: usize = 64 * 1024 * 1024;
+
+/// How long the demonstration waits for a process of its own to become ready: the first start
+/// makes keys and a database, on a slow disk.
+pub const DEMO_START: Duration = Duration::from_secs(20);
+
+/// After this long without an answer to SIGTERM a process of the demonstration is killed: it
+/// has nothing to drain.
+pub const DEMO_STOP: Duration = Duration::from_secs(5);
