@@ -193,3 +193,20 @@ pub const LOG_PAGE: u64 = 500;
 
 /// Details of a log entry are padded to multiples of this: lengths then hardly tell a reason.
 pub const LOG_PAD: usize = 256;
+
+// --- files --------------------------------------------------------------------------------
+
+/// Bytes of a PEM file: a bundle of every public CA is a quarter of this.
+pub const PEM_FILE: u64 = 1024 * 1024;
+
+/// Bytes of one configuration file: a thousand routes fit many times over.
+pub const CONFIG_FILE: u64 = 4 * 1024 * 1024;
+
+/// Files that one configuration may include: more is a mistake in a pattern.
+pub const INCLUDES: usize = 256;
+
+/// Characters of a person's or service's id in certificates and registry.
+pub const PERSON_ID: usize = 64;
+
+/// Bytes of a route's path pattern: a longer request path would not be matched anyway.
+pub const PATH_PATTERN: usize = 2048;
