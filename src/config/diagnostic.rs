@@ -115,7 +115,10 @@ impl Diagnostic {
         } else {
             Renderer::plain()
         };
-        renderer.decor_style(DecorStyle::Ascii).render(&report)
+        renderer
+            .decor_style(DecorStyle::Ascii)
+            .term_width(80)
+            .render(&report)
     }
 }
 
@@ -138,7 +141,10 @@ impl fmt::Display for Diagnostic {
 }
 
 /// The nearest of `names` to what was written, if it is near enough to be meant.
-pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(
+    written: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     // Long garbage is no typing error, and comparing it costs its square.
     if written.len() > 64 {
         return None;
@@ -146,7 +152,9 @@ pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str>)
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len().max(written.len()) / 4)
+        .filter(|(distance, name)| {
+            *distance < name.len() && *distance <= 1 + name.len().max(written.len()) / 4
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -176,13 +184,18 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let d = Diagnostic::at("c.toml", "a = 1\nname = \"é\" x\n", 17..18, "m");
+        let d = Diagnostic::at("c.toml", "a = 1\nname = \"é\" x\n", 18..19, "m");
         assert_eq!((d.line, d.column), (2, 12));
     }
 
     #[test]
     fn any_span_renders() {
-        for text in ["", "\n", "é\u{0}\t\r\n🦀 wide 全角\n\u{202e}", &"x".repeat(5000)] {
+        for text in [
+            "",
+            "\n",
+            "é\u{0}\t\r\n🦀 wide 全角\n\u{202e}",
+            &"x".repeat(5000),
+        ] {
             for start in 0..(text.len() + 3).min(60) {
                 for end in start..(text.len() + 4).min(60) {
                     let d = Diagnostic::at("c", text, start..end, "m\nn").hint("h");
@@ -197,6 +210,7 @@ mod tests {
         let names = ["subscriber", "email", "kit"];
         assert_eq!(did_you_mean("subscribr", names), Some("subscriber"));
         assert_eq!(name_hint("zzz", names), "there are: subscriber, email, kit");
+        assert_eq!(did_you_mean("b", ["a"]), None);
         assert_eq!(did_you_mean(&"x".repeat(100_000), names), None);
     }
 }

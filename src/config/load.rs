@@ -123,7 +123,9 @@ fn read_includes(root: &Table<'_>, main: &Source, findings: &Findings) -> Vec<So
 
 fn read_include(text: &Text<'_>, main: &Source, findings: &Findings) -> Option<Source> {
     let relative = Path::new(text.value);
-    let below = relative.components().all(|c| matches!(c, Component::Normal(_)));
+    let below = relative
+        .components()
+        .all(|c| matches!(c, Component::Normal(_)));
     if text.value.is_empty() || !below {
         findings.error(
             &text.place,
@@ -154,7 +156,10 @@ pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
             format!("there is no file {name}"),
             "name another with --config, or start from the config.toml of the distribution",
         ),
-        _ => fail(format!("{name} cannot be read: {e}"), "check its permissions"),
+        _ => fail(
+            format!("{name} cannot be read: {e}"),
+            "check its permissions",
+        ),
     })?;
     if !meta.is_file() || meta.len() > limits::CONFIG_FILE {
         return Err(fail(
@@ -162,8 +167,12 @@ pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
             "expected a regular file of at most 4 MiB",
         ));
     }
-    let bytes =
-        fs::read(path).map_err(|e| fail(format!("{name} cannot be read: {e}"), "check its permissions"))?;
+    let bytes = fs::read(path).map_err(|e| {
+        fail(
+            format!("{name} cannot be read: {e}"),
+            "check its permissions",
+        )
+    })?;
     let text = String::from_utf8(bytes)
         .map_err(|_| fail(format!("{name} is not UTF-8"), "TOML files are UTF-8 text"))?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);

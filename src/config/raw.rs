@@ -56,7 +56,12 @@ impl Findings {
 
 impl Place<'_> {
     pub fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::at(&self.source.name, &self.source.text, self.span.clone(), message)
+        Diagnostic::at(
+            &self.source.name,
+            &self.source.text,
+            self.span.clone(),
+            message,
+        )
     }
 
     /// 1-based line, for messages that point at a second place.
@@ -154,6 +159,15 @@ impl<'a> Table<'a> {
 
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
+    }
+
+    /// Whether a list is absent or empty; a value of another type is an error of its own.
+    pub fn lists_nothing(&self, key: &str) -> bool {
+        match self.map.get(key).map(Spanned::get_ref) {
+            None => true,
+            Some(DeValue::Array(array)) => array.is_empty(),
+            Some(_) => false,
+        }
     }
 
     /// Notes an error at the table if a needed key is absent.

@@ -31,13 +31,13 @@ use super::raw::{self, Findings, Source, Table, Text};
 use crate::tls::identity::{Peer, Role, valid_id};
 
 /// Who may do something at the vault.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
     pub persons: Vec<Person>,
 }
 
 /// A person or a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     pub id: String,
     pub role: Role,
@@ -139,7 +139,11 @@ impl Registry {
         self.persons.iter().find_map(|old| {
             if old.id == new.id {
                 Some(format!("`{}` stands here twice", new.id))
-            } else if old.fingerprints.iter().any(|f| new.fingerprints.contains(f)) {
+            } else if old
+                .fingerprints
+                .iter()
+                .any(|f| new.fingerprints.contains(f))
+            {
                 Some(format!("`{}` has the certificate of `{}`", new.id, old.id))
             } else if old.signing_key.is_some() && old.signing_key == new.signing_key {
                 Some(format!("`{}` has the signing key of `{}`", new.id, old.id))
@@ -186,7 +190,9 @@ fn read_person(table: Table<'_>) -> Option<Person> {
         }
         parsed
     });
-    let texts = certificate.map(raw::Node::text_or_texts).unwrap_or_default();
+    let texts = certificate
+        .map(raw::Node::text_or_texts)
+        .unwrap_or_default();
     let fingerprints: Vec<_> = texts
         .iter()
         .filter_map(|text| {
@@ -282,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let read = Registry::parse(&two().to_toml(), "r.toml").unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", two()));
+        assert_eq!(read, two());
     }
 
     #[test]
@@ -293,11 +299,25 @@ mod tests {
             id: id.to_owned(),
             fingerprint: [byte; 32],
         };
-        let found = registry.find(&peer(Role::Approver, "a.lindqvist", 3)).unwrap();
+        let found = registry
+            .find(&peer(Role::Approver, "a.lindqvist", 3))
+            .unwrap();
         assert_eq!(found.id, "a.lindqvist");
-        assert!(registry.find(&peer(Role::Approver, "a.lindqvist", 1)).is_none());
-        assert!(registry.find(&peer(Role::Officer, "a.lindqvist", 2)).is_none());
-        assert!(registry.find(&peer(Role::Approver, "i.okafor", 2)).is_none());
+        assert!(
+            registry
+                .find(&peer(Role::Approver, "a.lindqvist", 1))
+                .is_none()
+        );
+        assert!(
+            registry
+                .find(&peer(Role::Officer, "a.lindqvist", 2))
+                .is_none()
+        );
+        assert!(
+            registry
+                .find(&peer(Role::Approver, "i.okafor", 2))
+                .is_none()
+        );
     }
 
     #[test]
@@ -307,10 +327,22 @@ mod tests {
         let signing = STANDARD.encode(key(9).as_bytes());
         for (id, print, extra, why) in [
             ("i.okafor", print(7), String::new(), "stands here twice"),
-            ("other", print(3), String::new(), "has the certificate of `a.lindqvist`"),
-            ("other", print(7), format!("signing_key = \"ed25519:{signing}\""), "has the signing key of `a.lindqvist`"),
+            (
+                "other",
+                print(3),
+                String::new(),
+                "has the certificate of `a.lindqvist`",
+            ),
+            (
+                "other",
+                print(7),
+                format!("signing_key = \"ed25519:{signing}\""),
+                "has the signing key of `a.lindqvist`",
+            ),
         ] {
-            let text = format!("{base}\n[[person]]\nid = \"{id}\"\nrole = \"officer\"\ncertificate = \"{print}\"\n{extra}\n");
+            let text = format!(
+                "{base}\n[[person]]\nid = \"{id}\"\nrole = \"officer\"\ncertificate = \"{print}\"\n{extra}\n"
+            );
             let errors = Registry::parse(&text, "r.toml").unwrap_err();
             assert!(errors.iter().any(|e| e.message.contains(why)), "{errors:?}");
         }

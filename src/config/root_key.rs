@@ -122,7 +122,10 @@ mod tests {
         ] {
             write(&path, &text, 0o600);
             let e = format!("{:?}", load(&path).unwrap_err());
-            assert!(e.contains("no root key") && !e.contains(&secret[..12]), "{e}");
+            assert!(
+                e.contains("no root key") && !e.contains(&secret[..12]),
+                "{e}"
+            );
         }
     }
 }

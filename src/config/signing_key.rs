@@ -39,10 +39,13 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyFileError> {
     };
     let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|_| fail())?;
     let der = der.secret_pkcs8_der();
-    let seed = der.strip_prefix(&HEAD_V1).filter(|s| s.len() == 32).or_else(|| {
-        let body = der.get(2..)?.strip_prefix(&HEAD_V2)?;
-        body.get(..32)
-    });
+    let seed = der
+        .strip_prefix(&HEAD_V1)
+        .filter(|s| s.len() == 32)
+        .or_else(|| {
+            let body = der.get(2..)?.strip_prefix(&HEAD_V2)?;
+            body.get(..32)
+        });
     let mut seed: [u8; 32] = seed.and_then(|s| s.try_into().ok()).ok_or_else(fail)?;
     let key = SigningKey::from_bytes(&seed);
     seed.zeroize();

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// # Errors
 /// What was expected.
 pub fn size(text: &str) -> Result<usize, &'static str> {
-    const EXPECTED: &str = "a size is a whole number with B, KiB, MiB, GiB, kB, MB or GB, as in \"256KiB\"";
+    const EXPECTED: &str =
+        "a size is a whole number with B, KiB, MiB, GiB, kB, MB or GB, as in \"256KiB\"";
     let (number, unit) = split(text).ok_or(EXPECTED)?;
     let unit: u64 = match unit {
         "" | "B" => 1,
@@ -66,7 +67,16 @@ mod tests {
         assert_eq!(size("1 MiB"), Ok(1_048_576));
         assert_eq!(size("10kB"), Ok(10_000));
         assert_eq!(size("7"), Ok(7));
-        for bad in ["", "KiB", "1K", "1.5MiB", "-1", "1 kib", "99999999999999999999", "18446744073709551615GiB"] {
+        for bad in [
+            "",
+            "KiB",
+            "1K",
+            "1.5MiB",
+            "-1",
+            "1 kib",
+            "99999999999999999999",
+            "18446744073709551615GiB",
+        ] {
             assert!(size(bad).is_err(), "{bad}");
         }
     }

@@ -262,7 +262,11 @@ mod tests {
         set.extend((0..50_000).map(nth));
         assert_eq!(set.len(), 50_000);
         assert_eq!(set.memory_bytes(), counted(&set));
-        assert!(set.memory_bytes() <= 24 * set.len(), "{}", set.memory_bytes());
+        assert!(
+            set.memory_bytes() <= 24 * set.len(),
+            "{}",
+            set.memory_bytes()
+        );
         set.reserve(0);
         assert_eq!(set.memory_bytes(), counted(&set));
         assert!((0..50_000).all(|n| set.contains(&nth(n))));
@@ -321,14 +325,17 @@ mod tests {
 
     /// Few distinct values, crowded at both ends of the table, so that searches wrap around.
     fn value() -> impl Strategy<Value = [u8; 16]> {
-        (prop_oneof![Just(0u8), Just(255u8), any::<u8>()], any::<u8>(), 0u8..3).prop_map(
-            |(high, middle, low)| {
+        (
+            prop_oneof![Just(0u8), Just(255u8), any::<u8>()],
+            any::<u8>(),
+            0u8..3,
+        )
+            .prop_map(|(high, middle, low)| {
                 let mut bytes = [high; 16];
                 bytes[9] = middle;
                 bytes[15] = low;
                 bytes
-            },
-        )
+            })
     }
 
     fn step() -> impl Strategy<Value = Step> {

@@ -10,7 +10,9 @@ pub(super) fn socket(text: &Text<'_>, findings: &Findings) -> Option<SocketAddr>
     let parsed = text.value.parse().ok();
     if parsed.is_none() {
         let hint = match text.value.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_err() => {
+            Some((host, port))
+                if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_err() =>
+            {
                 "an IP address and a port, as in \"127.0.0.1:8443\"; names are not resolved here"
             }
             _ => "an IP address and a port, as in \"127.0.0.1:8443\" or \"[::]:8443\"",
@@ -46,7 +48,10 @@ fn parse_url(text: &str) -> Result<BackendUrl, (usize, &'static str)> {
     };
     let start = text.len() - rest.len();
     if let Some(at) = rest.find(['/', '?', '#']) {
-        return Err((start + at, "only scheme, host and port: the path is the request's own"));
+        return Err((
+            start + at,
+            "only scheme, host and port: the path is the request's own",
+        ));
     }
     if let Some(at) = rest.find('@') {
         return Err((start + at, "no user name or password here"));
@@ -66,7 +71,10 @@ fn parse_url(text: &str) -> Result<BackendUrl, (usize, &'static str)> {
         None => host_name(host),
     };
     if !good {
-        return Err((start, "a host is a DNS name, an IPv4 address, or an IPv6 address in [ ]"));
+        return Err((
+            start,
+            "a host is a DNS name, an IPv4 address, or an IPv6 address in [ ]",
+        ));
     }
     Ok(BackendUrl {
         https,
@@ -82,7 +90,8 @@ pub(super) fn host_name(host: &str) -> bool {
             && l.len() <= 63
             && !l.starts_with('-')
             && !l.ends_with('-')
-            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     host.len() <= 253 && host.split('.').all(label)
 }
@@ -97,8 +106,14 @@ mod tests {
             let u = parse_url(t).unwrap();
             (u.https, u.host, u.port)
         };
-        assert_eq!(ok("http://127.0.0.1:8123"), (false, "127.0.0.1".into(), 8123));
-        assert_eq!(ok("https://Data.Example"), (true, "data.example".into(), 443));
+        assert_eq!(
+            ok("http://127.0.0.1:8123"),
+            (false, "127.0.0.1".into(), 8123)
+        );
+        assert_eq!(
+            ok("https://Data.Example"),
+            (true, "data.example".into(), 443)
+        );
         assert_eq!(ok("http://[::1]:80"), (false, "[::1]".into(), 80));
         for (text, offset) in [
             ("ftp://x", 0),
@@ -117,7 +132,13 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        for (host, is) in [("127.0.0.1", true), ("localhost", true), ("[::1]", true), ("10.0.0.1", false), ("localhost.example", false)] {
+        for (host, is) in [
+            ("127.0.0.1", true),
+            ("localhost", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+            ("localhost.example", false),
+        ] {
             assert_eq!(loopback(host), is, "{host}");
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn all<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
 fn read(name: &str, table: Table<'_>) -> Option<Backend> {
     let findings = table.findings();
     let texts = table.texts("urls");
-    if texts.is_empty() {
+    if table.lists_nothing("urls") {
         findings.error(
             &table.place_of("urls"),
             format!("backend `{name}` has no address"),
@@ -39,7 +39,11 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
             );
         }
         if urls.contains(&url) {
-            findings.error(&text.place, "this address stands here twice", "name it once");
+            findings.error(
+                &text.place,
+                "this address stands here twice",
+                "name it once",
+            );
         }
         urls.push(url);
     }
@@ -57,7 +61,9 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
     if table.has("certificate") != table.has("key") {
         findings.error(
             &table.place,
-            format!("backend `{name}` has a certificate without a key, or a key without a certificate"),
+            format!(
+                "backend `{name}` has a certificate without a key, or a key without a certificate"
+            ),
             "write both, or neither",
         );
     }

@@ -13,8 +13,13 @@ use crate::policy::{Action, Category, Purpose, Rule, Unlisted};
 /// Notes every rule that would let data through where it may not go.
 pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Findings) {
     for read in routes {
-        let backend = names.backends.get(read.route.backend).and_then(|b| b.part.as_ref());
-        let abroad = backend.and_then(|b| b.region.as_deref()).filter(|r| !adequate(r));
+        let backend = names
+            .backends
+            .get(read.route.backend)
+            .and_then(|b| b.part.as_ref());
+        let abroad = backend
+            .and_then(|b| b.region.as_deref())
+            .filter(|r| !adequate(r));
         let policy = match read.route.request {
             RequestBody::Policy(at) => names.policies.get(at).and_then(|p| p.part.as_ref()),
             RequestBody::Opaque => {
@@ -49,11 +54,23 @@ pub(crate) fn allowed(purpose: Purpose) -> &'static [Category] {
         Purpose::Analytics => &[C::Technical, C::Usage],
         Purpose::ShareResults => &[C::Identity, C::Contact, C::Test],
         Purpose::AdministerAndProtect => &[C::Identity, C::Contact, C::Technical, C::Profile],
-        Purpose::Recommend => &[C::Identity, C::Contact, C::Technical, C::Usage, C::Profile, C::Marketing],
+        Purpose::Recommend => &[
+            C::Identity,
+            C::Contact,
+            C::Technical,
+            C::Usage,
+            C::Profile,
+            C::Marketing,
+        ],
     }
 }
 
-fn check_purpose(read: &route::Read<'_>, policy: &policy::Read<'_>, purpose: Purpose, findings: &Findings) {
+fn check_purpose(
+    read: &route::Read<'_>,
+    policy: &policy::Read<'_>,
+    purpose: Purpose,
+    findings: &Findings,
+) {
     let names: Vec<_> = allowed(purpose).iter().map(|c| c.name()).collect();
     for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
         let Some(category) = rule.category else {
@@ -74,7 +91,12 @@ fn check_purpose(read: &route::Read<'_>, policy: &policy::Read<'_>, purpose: Pur
     }
 }
 
-fn check_transfer(read: &route::Read<'_>, policy: &policy::Read<'_>, region: &str, findings: &Findings) {
+fn check_transfer(
+    read: &route::Read<'_>,
+    policy: &policy::Read<'_>,
+    region: &str,
+    findings: &Findings,
+) {
     for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
         if identifiable(rule) {
             findings.error(
@@ -100,7 +122,11 @@ fn identifiable(rule: &Rule) -> bool {
         rule.category,
         Some(C::Identity | C::Contact | C::Financial | C::Transaction | C::Technical | C::Profile)
     );
-    category && matches!(rule.action, Action::Keep | Action::Mask(_) | Action::Generalise(_))
+    category
+        && matches!(
+            rule.action,
+            Action::Keep | Action::Mask(_) | Action::Generalise(_)
+        )
 }
 
 /// The United Kingdom, the EEA, and the countries that UK adequacy regulations name whole.

@@ -52,20 +52,39 @@ pub(super) fn all<'a>(root: &Table<'a>, parts: &[Table<'a>]) -> ReadKinds<'a> {
         .collect();
     let mut broken = Vec::new();
     let mut seen: Vec<Text<'a>> = Vec::new();
-    let tables: Vec<_> = std::iter::once(root).chain(parts).flat_map(|t| t.named("kind")).collect();
+    let tables: Vec<_> = std::iter::once(root)
+        .chain(parts)
+        .flat_map(|t| t.named("kind"))
+        .collect();
     for (name, table) in tables {
         if let Some(first) = seen.iter().find(|s| s.value == name.value) {
             let place = &first.place;
-            let hint = format!("the first stands in {}, line {}", place.source.name, place.line());
-            findings.error(&name.place, format!("kind `{}` stands twice", name.value), hint);
+            let hint = format!(
+                "the first stands in {}, line {}",
+                place.source.name,
+                place.line()
+            );
+            findings.error(
+                &name.place,
+                format!("kind `{}` stands twice", name.value),
+                hint,
+            );
             continue;
         }
         let at = kinds.iter().position(|k| &*k.name == name.value);
-        let place = if table.has("prefix") { table.place_of("prefix") } else { name.place.clone() };
+        let place = if table.has("prefix") {
+            table.place_of("prefix")
+        } else {
+            name.place.clone()
+        };
         match read(&name, table, at.map(|i| kinds[i].clone())) {
             Some(kind) => {
-                if let Some(other) = kinds.iter().find(|k| k.prefix == kind.prefix && k.name != kind.name) {
-                    let message = format!("prefix `{}` is that of kind `{}`", kind.prefix, other.name);
+                if let Some(other) = kinds
+                    .iter()
+                    .find(|k| k.prefix == kind.prefix && k.name != kind.name)
+                {
+                    let message =
+                        format!("prefix `{}` is that of kind `{}`", kind.prefix, other.name);
                     findings.error(&place, message, "each kind has a prefix of its own");
                 }
                 match at {
@@ -90,7 +109,11 @@ fn read(name: &Text<'_>, table: Table<'_>, built_in: Option<Kind>) -> Option<Kin
     let mut class = table.text("class");
     let mut prefix = table.text("prefix");
     if own {
-        class = table.require("class", class, "class = \"person\", \"object\" or \"vocabulary\"");
+        class = table.require(
+            "class",
+            class,
+            "class = \"person\", \"object\" or \"vocabulary\"",
+        );
         prefix = table.require("prefix", prefix, "prefix = \"abc\"");
     }
     let class = match &class {
@@ -126,9 +149,14 @@ fn read(name: &Text<'_>, table: Table<'_>, built_in: Option<Kind>) -> Option<Kin
 }
 
 fn checked_prefix<'a>(text: &Text<'a>, findings: &Findings) -> Option<&'a str> {
-    let good = (2..=8).contains(&text.value.len()) && text.value.bytes().all(|b| b.is_ascii_lowercase());
+    let good =
+        (2..=8).contains(&text.value.len()) && text.value.bytes().all(|b| b.is_ascii_lowercase());
     if !good {
-        findings.error(&text.place, "this is no prefix", "2 to 8 letters a to z, as in \"sub\"");
+        findings.error(
+            &text.place,
+            "this is no prefix",
+            "2 to 8 letters a to z, as in \"sub\"",
+        );
     }
     good.then_some(text.value)
 }

@@ -26,13 +26,21 @@ fn sizes(table: &Table<'_>, limits: &mut Limits) {
         ("record", &mut limits.record),
     ] {
         match table.size(key) {
-            Some(0) => findings.error(&table.place_of(key), format!("`{key}` is zero"), "at least 1 byte"),
+            Some(0) => findings.error(
+                &table.place_of(key),
+                format!("`{key}` is zero"),
+                "at least 1 byte",
+            ),
             Some(size) => *field = size,
             None => {}
         }
     }
     if limits.hold > limits.hold_budget {
-        let key = if table.has("hold") { "hold" } else { "hold_budget" };
+        let key = if table.has("hold") {
+            "hold"
+        } else {
+            "hold_budget"
+        };
         findings.error(
             &table.place_of(key),
             "`hold` is larger than `hold_budget`: not one body of that size could be held",
@@ -42,7 +50,11 @@ fn sizes(table: &Table<'_>, limits: &mut Limits) {
 }
 
 fn counts(table: &Table<'_>, limits: &mut Limits) {
-    let count = |key, range| table.integer(key, range).and_then(|n| usize::try_from(n).ok());
+    let count = |key, range| {
+        table
+            .integer(key, range)
+            .and_then(|n| usize::try_from(n).ok())
+    };
     // Deeper than 512 and readers behind the gateway start to overflow their stacks.
     limits.depth = count("depth", 1..=512).unwrap_or(limits.depth);
     limits.restore = count("restore", 1..=1_000_000).unwrap_or(limits.restore);

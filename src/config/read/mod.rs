@@ -22,14 +22,14 @@ mod rule;
 mod worlds;
 
 /// A part with its name and where the name stands.
-pub(super) struct Named<'a, T> {
+pub(in crate::config) struct Named<'a, T> {
     pub name: Text<'a>,
     /// `None`: it has errors of its own.
     pub part: Option<T>,
 }
 
 /// What routes refer to.
-pub(super) struct Names<'a> {
+struct Names<'a> {
     pub backends: Vec<Named<'a, super::Backend>>,
     pub domains: Vec<Named<'a, super::Domain>>,
     pub policies: Vec<Named<'a, policy::Read<'a>>>,
@@ -76,7 +76,12 @@ pub(super) fn config<'a>(
 }
 
 /// Finds what a name stands for; an unknown name is noted.
-pub(super) fn resolve<T>(text: &Text<'_>, among: &[Named<'_, T>], what: &str, findings: &Findings) -> Option<usize> {
+pub(super) fn resolve<T>(
+    text: &Text<'_>,
+    among: &[Named<'_, T>],
+    what: &str,
+    findings: &Findings,
+) -> Option<usize> {
     let at = among.iter().position(|n| n.name.value == text.value);
     if at.is_none() {
         let hint = match among {
@@ -90,8 +95,16 @@ pub(super) fn resolve<T>(text: &Text<'_>, among: &[Named<'_, T>], what: &str, fi
 }
 
 /// One of a fixed set of words; another one is noted.
-pub(super) fn word<T: Copy>(text: &Text<'_>, what: &str, words: &[(&str, T)], findings: &Findings) -> Option<T> {
-    let found = words.iter().find(|(w, _)| *w == text.value).map(|(_, v)| *v);
+pub(super) fn word<T: Copy>(
+    text: &Text<'_>,
+    what: &str,
+    words: &[(&str, T)],
+    findings: &Findings,
+) -> Option<T> {
+    let found = words
+        .iter()
+        .find(|(w, _)| *w == text.value)
+        .map(|(_, v)| *v);
     if found.is_none() {
         let message = format!("`{}` is no {what}", shorten(text.value));
         let hint = name_hint(text.value, words.iter().map(|(w, _)| *w));
@@ -104,11 +117,20 @@ pub(super) fn word<T: Copy>(text: &Text<'_>, what: &str, words: &[(&str, T)], fi
 pub(super) fn plain_name(name: &Text<'_>, what: &str, findings: &Findings) -> bool {
     let good = !name.value.is_empty()
         && name.value.len() <= 64
-        && name.value.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && name
+            .value
+            .starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name
+            .value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !good {
         let message = format!("`{}` is no name for a {what}", shorten(name.value));
-        findings.error(&name.place, message, "1 to 64 of a-z 0-9 -, a letter or digit first");
+        findings.error(
+            &name.place,
+            message,
+            "1 to 64 of a-z 0-9 -, a letter or digit first",
+        );
     }
     good
 }
@@ -116,7 +138,11 @@ pub(super) fn plain_name(name: &Text<'_>, what: &str, findings: &Findings) -> bo
 /// A path, relative to the configuration's directory.
 pub(super) fn path_of(text: &Text<'_>, findings: &Findings) -> Option<PathBuf> {
     if text.value.is_empty() || text.value.contains('\0') {
-        findings.error(&text.place, "this is no path", "a file name, relative to this file");
+        findings.error(
+            &text.place,
+            "this is no path",
+            "a file name, relative to this file",
+        );
         return None;
     }
     Some(text.place.source.base.join(text.value))

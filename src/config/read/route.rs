@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::raw::{Place, Table, Text};
-use super::super::{Config, Format, Gateway, Limits, QueryRule, RequestBody, ResponseBody, Route, Vault};
+use super::super::{
+    Config, Format, Gateway, Limits, QueryRule, RequestBody, ResponseBody, Route, Vault,
+};
 use super::{Named, Names, domain, policy, resolve, shorten, word};
 use crate::config::diagnostic::name_hint;
 use crate::policy::{Action, RecordUnit, Scope};
@@ -22,10 +24,14 @@ pub(super) struct Read<'a> {
 }
 
 /// Every route, in the order of the file.
-pub(super) fn all<'a>(root: &Table<'a>, names: &Names<'a>, gateway: Option<&Gateway>) -> Vec<Read<'a>> {
+pub(super) fn all<'a>(
+    root: &Table<'a>,
+    names: &Names<'a>,
+    gateway: Option<&Gateway>,
+) -> Vec<Read<'a>> {
     let findings = root.findings();
     let tables = root.tables("route", "[[route]]");
-    if root.has("gateway") && tables.is_empty() {
+    if root.has("gateway") && root.lists_nothing("route") {
         findings.error(
             &root.place_of("gateway"),
             "the gateway has no routes",
@@ -41,7 +47,11 @@ pub(super) fn all<'a>(root: &Table<'a>, names: &Names<'a>, gateway: Option<&Gate
             super::plain_name(name, "route", findings);
             if let Some(first) = seen.iter().find(|s| s.value == name.value) {
                 let hint = format!("the first stands in line {}", first.place.line());
-                findings.error(&name.place, format!("route `{}` stands twice", shorten(name.value)), hint);
+                findings.error(
+                    &name.place,
+                    format!("route `{}` stands twice", shorten(name.value)),
+                    hint,
+                );
             }
             seen.push(name.clone());
         }
@@ -113,12 +123,20 @@ fn read<'a>(
     }
     let captures = captures(&table, path.as_ref(), pattern.as_deref());
     let backend = table.require("backend", table.text("backend"), "backend = \"analytics\"");
-    let backend_place = backend.as_ref().map_or_else(|| table.place.clone(), |b| b.place.clone());
+    let backend_place = backend
+        .as_ref()
+        .map_or_else(|| table.place.clone(), |b| b.place.clone());
     let backend = backend.and_then(|b| resolve(&b, &names.backends, "backend", findings));
     let domain_text = table.text("domain");
-    let domain = domain_text.as_ref().map(|d| resolve(d, &names.domains, "domain", findings));
+    let domain = domain_text
+        .as_ref()
+        .map(|d| resolve(d, &names.domains, "domain", findings));
     let purpose = purpose(&table, domain.flatten(), names);
-    let request_place = if table.has("request") { table.place_of("request") } else { table.place_of("opaque") };
+    let request_place = if table.has("request") {
+        table.place_of("request")
+    } else {
+        table.place_of("opaque")
+    };
     let request = request(&table, names);
     let client_certificate = client_certificate(&table, gateway);
     let policy = match request {
@@ -134,20 +152,29 @@ fn read<'a>(
         if read.policy.record == RecordUnit::Unbounded && !stream {
             findings.warn(
                 &table.place_of("request"),
-                format!("policy `{}` leaves as it is scanned, but this route holds every body", read.policy.name),
+                format!(
+                    "policy `{}` leaves as it is scanned, but this route holds every body",
+                    read.policy.name
+                ),
                 "write stream = true, or record = \"auto\" in the policy",
             );
         }
     }
     if stream && policy.is_none() && !matches!(request, Some(RequestBody::Opaque)) {
-        findings.warn(&table.place_of("stream"), "nothing streams: this route takes no body", "remove it, or name a `request` policy");
+        findings.warn(
+            &table.place_of("stream"),
+            "nothing streams: this route takes no body",
+            "remove it, or name a `request` policy",
+        );
     }
     let query = query(&table);
     let cookies = head::cookies(&table);
     let request_headers = head::headers(&table, "request_headers");
     let response_headers = head::headers(&table, "response_headers");
     let host_upstream = table.text("host_upstream");
-    let upstream_good = host_upstream.as_ref().is_none_or(|h| head::authority(h, findings));
+    let upstream_good = host_upstream
+        .as_ref()
+        .is_none_or(|h| head::authority(h, findings));
     table.finish();
     if !host_good || !upstream_good {
         return None;
@@ -181,7 +208,11 @@ fn read<'a>(
 }
 
 /// The route's purpose: its own, else its domain's; the two must not differ.
-fn purpose(table: &Table<'_>, domain: Option<usize>, names: &Names<'_>) -> Option<crate::policy::Purpose> {
+fn purpose(
+    table: &Table<'_>,
+    domain: Option<usize>,
+    names: &Names<'_>,
+) -> Option<crate::policy::Purpose> {
     let findings = table.findings();
     let of_domain = domain.and_then(|at| names.domains.get(at)?.part.as_ref());
     let text = table.text("purpose");
@@ -226,11 +257,12 @@ fn request(table: &Table<'_>, names: &Names<'_>) -> Option<RequestBody> {
 
 fn client_certificate(table: &Table<'_>, gateway: Option<&Gateway>) -> bool {
     let wanted = table.boolean("client_certificate").unwrap_or(false);
-    if let Some(gateway) = gateway.filter(|g| wanted && g.tls.client_ca.is_none()) {
+    if wanted && gateway.is_some_and(|g| g.tls.client_ca.is_none()) {
         let message = "the gateway has no `client_ca`: no client could show a certificate";
         let hint = "write client_ca = \"…\" in gateway.tls";
-        let _ = gateway;
-        table.findings().error(&table.place_of("client_certificate"), message, hint);
+        table
+            .findings()
+            .error(&table.place_of("client_certificate"), message, hint);
     }
     wanted
 }
@@ -245,7 +277,12 @@ fn response(
     let Some(text) = table.text("response") else {
         return (!table.has("response")).then_some(ResponseBody::Pass);
     };
-    if !word(&text, "way to treat responses", &[("pass", false), ("restore-own", true)], findings)? {
+    if !word(
+        &text,
+        "way to treat responses",
+        &[("pass", false), ("restore-own", true)],
+        findings,
+    )? {
         return Some(ResponseBody::Pass);
     }
     if !client_certificate {
@@ -277,17 +314,32 @@ fn response(
 
 fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) {
     let pseudonym = read.policy.rules.iter().zip(&read.places).find(|(r, _)| {
-        matches!(r.action, Action::Pseudonym { scope: Scope::Domain | Scope::Record, .. })
+        matches!(
+            r.action,
+            Action::Pseudonym {
+                scope: Scope::Domain | Scope::Record,
+                ..
+            }
+        )
     });
     match pseudonym {
         Some((_, place)) if !domain && !table.has("domain") => table.findings().error(
             &table.place_of("request"),
-            format!("policy `{}` makes pseudonyms, but this route has no `domain` to make them in", read.policy.name),
-            format!("write domain = \"…\"; the first such rule stands in line {}", place.line()),
+            format!(
+                "policy `{}` makes pseudonyms, but this route has no `domain` to make them in",
+                read.policy.name
+            ),
+            format!(
+                "write domain = \"…\"; the first such rule stands in line {}",
+                place.line()
+            ),
         ),
         None if domain => table.findings().warn(
             &table.place_of("domain"),
-            format!("policy `{}` makes no pseudonyms: the domain has no use here", read.policy.name),
+            format!(
+                "policy `{}` makes no pseudonyms: the domain has no use here",
+                read.policy.name
+            ),
             "remove it; the gateway would lease a key for nothing",
         ),
         _ => {}
@@ -332,7 +384,9 @@ fn captures(table: &Table<'_>, path: Option<&Text<'_>>, pattern: Option<&[&str]>
             findings.error(
                 &place,
                 format!("capture `{capture}` is not named: every request would be refused"),
-                format!("write captures = [\"{capture}\"] if it identifies nobody: it passes as it is"),
+                format!(
+                    "write captures = [\"{capture}\"] if it identifies nobody: it passes as it is"
+                ),
             );
         }
     }
@@ -345,7 +399,7 @@ fn query(table: &Table<'_>) -> Vec<QueryRule> {
     for entry in table.tables("query", "a query parameter") {
         let name = entry.require("name", entry.text("name"), "name = \"page\"");
         let values = entry.texts("values");
-        if entry.has("values") && values.is_empty() {
+        if entry.has("values") && entry.lists_nothing("values") {
             findings.error(
                 &entry.place_of("values"),
                 "no value could ever pass",
@@ -354,7 +408,11 @@ fn query(table: &Table<'_>) -> Vec<QueryRule> {
         }
         if let Some(name) = name {
             if rules.iter().any(|r| r.name == name.value) {
-                findings.error(&name.place, "this parameter stands here twice", "give all its values in one place");
+                findings.error(
+                    &name.place,
+                    "this parameter stands here twice",
+                    "give all its values in one place",
+                );
             }
             rules.push(QueryRule {
                 name: name.value.to_owned(),

@@ -25,7 +25,11 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
     let findings = table.findings();
     let at = table.require("at", table.text("at"), "at = \"$.subscriber_id\"");
     let at = at.and_then(|t| selector(&t, findings));
-    let category = table.require("category", table.text("category"), "category = \"identity\"");
+    let category = table.require(
+        "category",
+        table.text("category"),
+        "category = \"identity\"",
+    );
     let category = category.and_then(|t| {
         let words: Vec<_> = Category::ALL.iter().map(|c| (c.name(), *c)).collect();
         word(&t, "category", &words, findings)
@@ -35,7 +39,9 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
         word(&t, "special category", &words, findings)
     });
     let named = table.require("action", table.text("action"), "action = \"pseudonym\"");
-    let action = named.as_ref().and_then(|t| action(t, &table, kinds, complete));
+    let action = named
+        .as_ref()
+        .and_then(|t| action(t, &table, kinds, complete));
     let subject = table.boolean("subject").unwrap_or(false);
     let accept = accept(&table);
     if let Some(name) = &named {
@@ -43,10 +49,15 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
     }
     if let (Some(Some(special)), Some(action)) = (special, &action) {
         if !special.collected() && !matches!(action, Action::Drop | Action::Reject) {
-            let place = named.as_ref().map_or_else(|| table.place.clone(), |n| n.place.clone());
+            let place = named
+                .as_ref()
+                .map_or_else(|| table.place.clone(), |n| n.place.clone());
             findings.error(
                 &place,
-                format!("`{}` is not collected: it may not pass in any form", special.name()),
+                format!(
+                    "`{}` is not collected: it may not pass in any form",
+                    special.name()
+                ),
                 "write action = \"reject\" or action = \"drop\"",
             );
         }
@@ -69,7 +80,9 @@ pub(super) fn selector(text: &Text<'_>, findings: &Findings) -> Option<Selector>
         Ok(selector) => Some(selector),
         Err(e) => {
             let place = text.place.inside(text.value, e.offset);
-            let hint = e.hint.unwrap_or("$.name, $['a name'], $.list[*].name, $..name, $..*");
+            let hint = e
+                .hint
+                .unwrap_or("$.name, $['a name'], $.list[*].name, $..name, $..*");
             findings.error(&place, e.message, hint);
             None
         }
@@ -77,7 +90,12 @@ pub(super) fn selector(text: &Text<'_>, findings: &Findings) -> Option<Selector>
 }
 
 /// A kind by name.
-pub(super) fn kind(text: &Text<'_>, kinds: &ReadKinds<'_>, complete: bool, findings: &Findings) -> Option<KindId> {
+pub(super) fn kind(
+    text: &Text<'_>,
+    kinds: &ReadKinds<'_>,
+    complete: bool,
+    findings: &Findings,
+) -> Option<KindId> {
     let found = kinds.kinds.find(text.value);
     if found.is_none() && complete && !kinds.broken.contains(&text.value) {
         let message = format!("there is no kind `{}`", super::shorten(text.value));
@@ -87,7 +105,12 @@ pub(super) fn kind(text: &Text<'_>, kinds: &ReadKinds<'_>, complete: bool, findi
     found
 }
 
-fn action(name: &Text<'_>, table: &Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> Option<Action> {
+fn action(
+    name: &Text<'_>,
+    table: &Table<'_>,
+    kinds: &ReadKinds<'_>,
+    complete: bool,
+) -> Option<Action> {
     let findings = table.findings();
     match name.value {
         "keep" => Some(Action::Keep),
@@ -144,7 +167,11 @@ fn action(name: &Text<'_>, table: &Table<'_>, kinds: &ReadKinds<'_>, complete: b
 }
 
 fn mask(table: &Table<'_>) -> Option<Action> {
-    let count = |key| table.integer(key, 0..=64).and_then(|n| u8::try_from(n).ok());
+    let count = |key| {
+        table
+            .integer(key, 0..=64)
+            .and_then(|n| u8::try_from(n).ok())
+    };
     let with = match table.text("with") {
         None => '*',
         Some(text) => {
@@ -216,7 +243,12 @@ fn generalise(table: &Table<'_>) -> Option<Generalise> {
 /// `accept = "frequency"`
 fn accept(table: &Table<'_>) -> bool {
     let accepted = table.text("accept").and_then(|text| {
-        word(&text, "risk to accept", &[("frequency", ())], table.findings())
+        word(
+            &text,
+            "risk to accept",
+            &[("frequency", ())],
+            table.findings(),
+        )
     });
     accepted.is_some()
 }
@@ -233,14 +265,27 @@ fn misplaced(table: &Table<'_>, action: &Text<'_>) {
         for option in options {
             table.get(option);
             if table.has(option) && !own.contains(option) {
-                let message = format!("`{option}` belongs to action `{other}`, not to `{}`", action.value);
-                table.findings().error(&table.place_of(option), message, "remove it, or change the action");
+                let message = format!(
+                    "`{option}` belongs to action `{other}`, not to `{}`",
+                    action.value
+                );
+                table.findings().error(
+                    &table.place_of(option),
+                    message,
+                    "remove it, or change the action",
+                );
             }
         }
     }
 }
 
-fn check_pseudonym(table: &Table<'_>, action: Option<&Action>, kinds: &ReadKinds<'_>, subject: bool, accept: bool) {
+fn check_pseudonym(
+    table: &Table<'_>,
+    action: Option<&Action>,
+    kinds: &ReadKinds<'_>,
+    subject: bool,
+    accept: bool,
+) {
     let findings = table.findings();
     let pseudonym = match action {
         Some(Action::Pseudonym { kind, scope }) => Some((kinds.kinds.get(*kind), *scope)),

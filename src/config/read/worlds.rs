@@ -12,12 +12,16 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     for text in &texts {
         if let Some(address) = address::socket(text, findings) {
             if listen.contains(&address) && address.port() != 0 {
-                findings.error(&text.place, "this address stands here twice", "name it once");
+                findings.error(
+                    &text.place,
+                    "this address stands here twice",
+                    "name it once",
+                );
             }
             listen.push(address);
         }
     }
-    if texts.is_empty() {
+    if table.lists_nothing("listen") {
         findings.error(
             &table.place_of("listen"),
             "the gateway listens nowhere",
@@ -71,7 +75,11 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
 /// `[vault]`
 pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
     let findings = table.findings();
-    let listen = table.require("listen", table.text("listen"), "listen = \"127.0.0.1:8200\"");
+    let listen = table.require(
+        "listen",
+        table.text("listen"),
+        "listen = \"127.0.0.1:8200\"",
+    );
     let listen = listen.and_then(|t| address::socket(&t, findings));
     let tls = table.require(
         "tls",
@@ -79,9 +87,15 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         "tls = { certificate = \"…\", key = \"…\", client_ca = \"…\" }",
     );
     let tls = tls.and_then(|t| server_tls(t, true));
-    let store = table.require("store", table.text("store"), "store = \"sqlite:vault.sqlite\"");
+    let store = table.require(
+        "store",
+        table.text("store"),
+        "store = \"sqlite:vault.sqlite\"",
+    );
     let store = store.and_then(|text| match text.value.strip_prefix("sqlite:") {
-        Some(file) if !file.is_empty() && !file.contains('\0') => Some(text.place.source.base.join(file)),
+        Some(file) if !file.is_empty() && !file.contains('\0') => {
+            Some(text.place.source.base.join(file))
+        }
         _ => {
             let hint = if text.value.starts_with("postgres") {
                 "PostgreSQL is not in this version; write \"sqlite:PATH\""
@@ -97,7 +111,11 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
     let observe = table.text("observe").and_then(|t| {
         let address = address::socket(&t, findings)?;
         if Some(address) == listen && address.port() != 0 {
-            findings.error(&t.place, "metrics would stand on the vault's own address", "give `observe` a port of its own");
+            findings.error(
+                &t.place,
+                "metrics would stand on the vault's own address",
+                "give `observe` a port of its own",
+            );
         }
         if !address.ip().is_loopback() {
             findings.warn(

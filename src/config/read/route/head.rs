@@ -9,10 +9,26 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 /// Fields that the gateway makes, drops or rebuilds itself (RFC 9110, section 7.6.1, and the
 /// side doors for identifiers).
 const OWN_FIELDS: [&str; 20] = [
-    "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate",
-    "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
-    "content-encoding", "expect", "referer", "baggage", "forwarded", "x-forwarded-for",
-    "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "content-encoding",
+    "expect",
+    "referer",
+    "baggage",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
 ];
 
 /// An exact host without a port.
@@ -40,7 +56,11 @@ pub(super) fn authority(text: &Text<'_>, findings: &Findings) -> bool {
     };
     let good = port && (host_name(host) || v6(host));
     if !good {
-        findings.error(&text.place, "this is no value for Host", "as in \"data.example\" or \"data.example:8443\"");
+        findings.error(
+            &text.place,
+            "this is no value for Host",
+            "as in \"data.example\" or \"data.example:8443\"",
+        );
     }
     good
 }
@@ -54,18 +74,28 @@ pub(super) fn methods(table: &Table<'_>) -> Vec<String> {
         if !METHODS.contains(&text.value) {
             let hint = match &*upper {
                 "CONNECT" | "TRACE" => "the gateway never passes CONNECT and TRACE".to_owned(),
-                known if METHODS.contains(&known) => format!("methods are upper case: write \"{known}\""),
+                known if METHODS.contains(&known) => {
+                    format!("methods are upper case: write \"{known}\"")
+                }
                 _ => format!("there are: {}", METHODS.join(", ")),
             };
-            findings.error(&text.place, format!("`{}` is no method", shorten(text.value)), hint);
+            findings.error(
+                &text.place,
+                format!("`{}` is no method", shorten(text.value)),
+                hint,
+            );
         } else if methods.contains(&upper) {
             findings.error(&text.place, "this method stands here twice", "name it once");
         } else {
             methods.push(upper);
         }
     }
-    if table.has("methods") && methods.is_empty() && table.texts("methods").is_empty() {
-        findings.error(&table.place_of("methods"), "no request could ever match", "name the methods, or leave `methods` out to match any");
+    if table.has("methods") && table.lists_nothing("methods") {
+        findings.error(
+            &table.place_of("methods"),
+            "no request could ever match",
+            "name the methods, or leave `methods` out to match any",
+        );
     }
     methods
 }
@@ -77,11 +107,20 @@ pub(super) fn headers(table: &Table<'_>, key: &'static str) -> Vec<String> {
     for text in table.texts(key) {
         let lower = text.value.to_ascii_lowercase();
         let (message, hint) = if !token(text.value) {
-            ("this is no field name", "letters, digits and -, as in \"x-request-id\"")
+            (
+                "this is no field name",
+                "letters, digits and -, as in \"x-request-id\"",
+            )
         } else if lower == "cookie" || lower == "set-cookie" {
-            ("cookies have a list of their own", "write cookies = [\"name\"]")
+            (
+                "cookies have a list of their own",
+                "write cookies = [\"name\"]",
+            )
         } else if OWN_FIELDS.contains(&&*lower) {
-            ("this field cannot be passed on", "the gateway makes, drops or rebuilds it itself")
+            (
+                "this field cannot be passed on",
+                "the gateway makes, drops or rebuilds it itself",
+            )
         } else if fields.contains(&lower) {
             ("this field stands here twice", "name it once")
         } else {
@@ -100,7 +139,11 @@ pub(super) fn cookies(table: &Table<'_>) -> Vec<String> {
         if token(text.value) {
             cookies.push(text.value.to_owned());
         } else {
-            table.findings().error(&text.place, "this is no cookie name", "RFC 6265: letters, digits and some signs, no white space");
+            table.findings().error(
+                &text.place,
+                "this is no cookie name",
+                "RFC 6265: letters, digits and some signs, no white space",
+            );
         }
     }
     cookies
@@ -110,7 +153,9 @@ pub(super) fn cookies(table: &Table<'_>) -> Vec<String> {
 fn token(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 128
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 fn v6(text: &str) -> bool {

@@ -19,17 +19,24 @@ pub(super) fn captures<'a>(path: &Text<'a>, findings: &Findings) -> Option<Vec<&
         return None;
     }
     if let Some(at) = value.find(|c: char| !c.is_ascii_graphic() || "?#%\\\"<>^`|".contains(c)) {
-        error(at, "this character cannot stand in a path pattern", "paths are matched as sent: no query, no fragment, no escapes");
+        error(
+            at,
+            "this character cannot stand in a path pattern",
+            "paths are matched as sent: no query, no fragment, no escapes",
+        );
         return None;
     }
     let mut offset = 1;
-    for (i, segment) in value[1..].split('/').enumerate() {
+    for segment in value[1..].split('/') {
         let last = offset + segment.len() == value.len();
         if (segment.is_empty() && !last) || matches!(segment, "." | "..") {
-            error(offset, "this segment would never match", "such paths are refused before routing");
+            error(
+                offset,
+                "this segment would never match",
+                "such paths are refused before routing",
+            );
             return None;
         }
-        let _ = i;
         offset += segment.len() + 1;
     }
     let mut names = Vec::new();
@@ -42,12 +49,20 @@ pub(super) fn captures<'a>(path: &Text<'a>, findings: &Findings) -> Option<Vec<&
             continue;
         }
         let Some(close) = inner.find('}') else {
-            error(at, "this capture has no end", "captures are written {name} or {*rest}");
+            error(
+                at,
+                "this capture has no end",
+                "captures are written {name} or {*rest}",
+            );
             return None;
         };
         let name = inner[..close].strip_prefix('*').unwrap_or(&inner[..close]);
         if names.contains(&name) {
-            error(at, "this capture stands here twice", "give each capture a name of its own");
+            error(
+                at,
+                "this capture stands here twice",
+                "give each capture a name of its own",
+            );
             return None;
         }
         names.push(name);
@@ -66,15 +81,33 @@ pub(super) struct Paths<'a> {
 impl<'a> Paths<'a> {
     /// Notes a pattern that the router cannot hold beside the others, or that another route has
     /// for the same method.
-    pub(super) fn add(&mut self, host: Option<&'a str>, path: &Text<'a>, methods: &[String], findings: &Findings) {
+    pub(super) fn add(
+        &mut self,
+        host: Option<&'a str>,
+        path: &Text<'a>,
+        methods: &[String],
+        findings: &Findings,
+    ) {
         let same = self.routes.iter().find(|(p, h, m)| {
-            p.value == path.value && *h == host && (m.is_empty() || methods.is_empty() || m.iter().any(|m| methods.contains(m)))
+            p.value == path.value
+                && *h == host
+                && (m.is_empty() || methods.is_empty() || m.iter().any(|m| methods.contains(m)))
         });
         if let Some((first, _, _)) = same {
-            let hint = format!("the first stands in line {}; give them different methods, hosts or paths", first.place.line());
-            findings.error(&path.place, "another route has this path for the same method", hint);
+            let hint = format!(
+                "the first stands in line {}; give them different methods, hosts or paths",
+                first.place.line()
+            );
+            findings.error(
+                &path.place,
+                "another route has this path for the same method",
+                hint,
+            );
         }
-        let known = self.routes.iter().any(|(p, h, _)| p.value == path.value && *h == host);
+        let known = self
+            .routes
+            .iter()
+            .any(|(p, h, _)| p.value == path.value && *h == host);
         self.routes.push((path.clone(), host, methods.to_vec()));
         if known {
             return;
