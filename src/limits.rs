@@ -160,3 +160,6 @@ pub const INCLUDES: usize = 256;
 
 /// Characters of a person's or service's id in certificates and registry.
 pub const PERSON_ID: usize = 64;
+
+/// Bytes of a route's path pattern: a longer request path would not be matched anyway.
+pub const PATH_PATTERN: usize = 2048;

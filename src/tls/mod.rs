@@ -16,6 +16,7 @@ pub mod client;
 pub mod facts;
 pub mod files;
 pub mod identity;
+pub mod issue;
 pub mod server;
 
 pub use client::client_config;
