@@ -33,6 +33,19 @@ pub const CHUNKS_IN_FLIGHT: usize = 2;
 /// Distinct identifiers of one request that `restore-own` remembers. *(configurable)*
 pub const RESTORE: usize = 1000;
 
+/// Distinct identifiers that one client certificate may use with `restore-own` in one UTC day:
+/// a Provider's whole list, not a population. Eight bytes are kept for each.
+pub const RESTORE_PER_DAY: usize = 10_000;
+
+/// How long a body waits for its share of the hold budget before it is told to come back:
+/// long enough for a burst to pass, short enough that the client has not given up.
+pub const HOLD_WAIT: Duration = Duration::from_secs(2);
+
+/// After a refusal that left part of a body unread, the connection reads on this long and this
+/// much before it closes: closing at once makes TCP throw the answer away (RFC 9112, section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+pub const LINGER_BYTES: u64 = 1024 * 1024;
+
 // --- heads --------------------------------------------------------------------------------
 
 /// Bytes of a request head (hyper's read buffer for HTTP/1, header list size for HTTP/2).
@@ -57,6 +70,9 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// HTTP/2 receive window of one connection.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Connections the kernel keeps for us between two accepts.
+pub const BACKLOG: i32 = 1024;
 
 /// Idle connections kept open to one backend.
 pub const POOL_IDLE: usize = 64;
@@ -83,6 +99,17 @@ pub const RESPONSE_TIME: Duration = Duration::from_secs(60);
 
 /// An idle upstream connection is closed before the backend's own usual keep-alive ends.
 pub const POOL_IDLE_TIME: Duration = Duration::from_secs(3);
+
+/// The oldest a pooled connection may get: a backend that moved (DNS, a new instance) is found.
+pub const POOL_AGE: Duration = Duration::from_secs(300);
+
+/// HTTP/2 pings of a connection that has streams: a dead peer is noticed while it still matters.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub const PING_TIME: Duration = Duration::from_secs(10);
+
+/// Access log lines are written together: at most this late, or when this many bytes wait.
+pub const ACCESS_LOG_TIME: Duration = Duration::from_millis(250);
+pub const ACCESS_LOG_BYTES: usize = 32 * 1024;
 
 /// After SIGTERM, requests in flight may take this long. *(configurable)*
 pub const DRAIN_TIME: Duration = Duration::from_secs(20);
@@ -123,6 +150,96 @@ pub const REVEAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A client certificate's clock may be off by this much in signed statements.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
+// --- inside the vault and its link ----------------------------------------------------------
+
+/// Connections to the vault at once: gateways and officers, not the public.
+pub const VAULT_CONNECTIONS: usize = 256;
+
+/// Concurrent streams of one connection to the vault: a link keeps a few batches in flight.
+pub const VAULT_STREAMS: u32 = 32;
+
+/// Messages to the vault whose bodies are in memory at once: 16 of the largest are 64 MiB.
+pub const VAULT_IN_FLIGHT: usize = 16;
+
+/// Header fields of a request to the vault, all together: it reads none beside `content-type`.
+pub const VAULT_HEAD: u32 = 16 * 1024;
+
+/// A connection to the vault without a request: longer than the time between two renewals.
+pub const VAULT_IDLE_TIME: Duration = Duration::from_secs(20 * 60);
+
+/// HTTP/2 pings on a vault connection; one without an answer within as long is dead.
+pub const VAULT_PING_TIME: Duration = Duration::from_secs(20);
+
+/// Sealed batches of one lease in flight at once: one being synced, one on the way; more
+/// only make the commits smaller.
+pub const BATCHES_IN_FLIGHT: usize = 4;
+
+/// First sights that may wait for a batch: ten full ones, beyond that callers wait for room.
+pub const SIGHTS_QUEUED: usize = 1024;
+
+/// First and longest pause between two attempts to reach the vault.
+pub const VAULT_RETRY_FIRST: Duration = Duration::from_millis(50);
+pub const VAULT_RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// Loading the known set: ten million entries are 160 MB.
+pub const KNOWN_TIME: Duration = Duration::from_secs(300);
+
+/// Entries in one frame of the known set: 64 KiB.
+pub const KNOWN_FRAME: usize = 4096;
+
+/// Works of many requests that share one commit, and the waiting ones behind them.
+pub const COMMIT_GROUP: usize = 64;
+pub const COMMIT_QUEUE: usize = 256;
+
+/// Sizes to which a record's row is padded, so that its length tells at most one of four classes.
+/// The first holds a subscriber number or telephone with its kind, the last the longest
+/// identifier (`IDENTIFIER`) with the longest kind (`KIND_NAME`).
+pub const ROW_SIZES: [usize; 4] = [64, 128, 256, 640];
+
+/// The longest name of a kind.
+pub const KIND_NAME: usize = 64;
+
+/// Kinds in one batch: an index of one byte.
+pub const BATCH_KINDS: usize = 255;
+
+/// SQLite's page cache for the writer: the upper levels of a ten-million-entry index.
+pub const STORE_CACHE_KIB: usize = 48 * 1024;
+
+/// How long the store waits for a lock that another process (a backup) holds.
+pub const STORE_BUSY_TIME: Duration = Duration::from_secs(5);
+
+/// Characters of a reveal's purpose and of its reason: a sentence or two for the second person.
+pub const REVEAL_PURPOSE: usize = 64;
+pub const REVEAL_REASON: usize = 1000;
+
+/// How often an approved reveal can be read, at most.
+pub const REVEAL_READS: u32 = 10;
+
+/// Reveals in one list, newest first.
+pub const REVEALS_LISTED: usize = 200;
+
+/// Log entries in one answer.
+pub const LOG_PAGE: u64 = 500;
+
+/// Details of a log entry are padded to multiples of this: lengths then hardly tell a reason.
+pub const LOG_PAD: usize = 256;
+
+// --- files --------------------------------------------------------------------------------
+
+/// Bytes of a PEM file: a bundle of every public CA is a quarter of this.
+pub const PEM_FILE: u64 = 1024 * 1024;
+
+/// Bytes of one configuration file: a thousand routes fit many times over.
+pub const CONFIG_FILE: u64 = 4 * 1024 * 1024;
+
+/// Files that one configuration may include: more is a mistake in a pattern.
+pub const INCLUDES: usize = 256;
+
+/// Characters of a person's or service's id in certificates and registry.
+pub const PERSON_ID: usize = 64;
+
+/// Bytes of a route's path pattern: a longer request path would not be matched anyway.
+pub const PATH_PATTERN: usize = 2048;
 // --- demonstration ------------------------------------------------------------------------
 
 /// One body that the demonstration's backend takes: it holds bodies whole, and its database is

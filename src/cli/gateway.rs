@@ -1,12 +1,115 @@
 //! `cryptonym gateway`.
 
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use crate::config::Config;
+use crate::gateway::metrics::Metrics;
+use crate::gateway::{self, runtime};
+use crate::observe;
+use crate::observe::log::LogFormat;
+use crate::vault_link::VaultLink;
+
+const HELP: &str = "\
+Examples:
+  cryptonym gateway                              serve as config.toml in this directory says
+  cryptonym --config /etc/cryptonym.toml gateway --log-format pretty
+
+Prints one line per address to standard output once it listens:
+  listening https://127.0.0.1:8443
+Log and access log go to standard error. Metrics, /healthz and /readyz are on the address
+of [observe]. The first SIGTERM or SIGINT stops accepting and lets requests in flight end
+(limits.drain_time); a second one ends at once.";
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = HELP)]
+pub struct Args {
+    /// How the log is written
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 
-pub fn run(_args: Args, _config: &Path) -> Exit {
-    todo!()
+    /// What is logged: error, warn, info, debug, or per module; CRYPTONYM_LOG comes before it
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+pub fn run(args: Args, config: &Path) -> Exit {
+    let config = match Config::load(config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Configuration;
+        }
+    };
+    observe::log::start(args.log_format, &args.log);
+    observe::panics::hide_payloads();
+    let runtime = match runtime::control() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let exit = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(config: Config) -> Exit {
+    let Some(gateway) = &config.gateway else {
+        eprintln!("{}: has no [gateway]", config.file.display());
+        return Exit::Configuration;
+    };
+    // Before anything listens: a signal from here on is answered.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        return failed(&"signals cannot be caught");
+    };
+    let mut domains: Vec<usize> = config.routes.iter().filter_map(|r| r.domain).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    let link = if domains.is_empty() {
+        None
+    } else {
+        match VaultLink::start(&config, &gateway.vault, &domains) {
+            Ok(link) => Some(link),
+            Err(error) => return failed(&error),
+        }
+    };
+    let metrics = Arc::new(Metrics::new());
+    let running = match gateway::start(&config, link.clone(), metrics.clone()) {
+        Ok(running) => running,
+        Err(error) => return failed(&error),
+    };
+    if let Some(address) = gateway.observe {
+        let ready = move || match &link {
+            Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
+            _ => Ok(()),
+        };
+        match observe::serve(address, metrics.registry(), ready).await {
+            Ok(address) => tracing::info!(%address, "metrics and health"),
+            Err(error) => return failed(&format_args!("cannot listen on {address}: {error}")),
+        }
+    }
+    for address in running.addresses() {
+        // Nobody may be reading: that is no reason not to serve.
+        let _ = writeln!(io::stdout(), "listening https://{address}");
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests in flight may end");
+    tokio::select! {
+        () = running.drain() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Exit::Done
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Exit {
+    eprintln!("{error}");
+    Exit::Failed
 }

@@ -43,7 +43,7 @@ pub struct Gateway {
     pub listen: Vec<SocketAddr>,
     pub tls: ServerTls,
     pub vault: VaultAddress,
-    /// `[observe]` address for metrics and health; loopback unless said.
+    /// `observe = "127.0.0.1:9464"`: address of metrics and health, apart from traffic; `None`: off.
     pub observe: Option<SocketAddr>,
     /// Worker threads; default: one per core.
     pub workers: usize,
@@ -90,6 +90,7 @@ pub struct Vault {
     pub root_key: PathBuf,
     /// Persons and services with their roles and signing keys (`certs init` writes one).
     pub registry: PathBuf,
+    /// As [`Gateway::observe`].
     pub observe: Option<SocketAddr>,
 }
 

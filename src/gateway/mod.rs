@@ -1,1 +1,133 @@
-//! Room under construction.
+//! The gateway's world: listen → serve → exchange → upstream, and back.
+//!
+//! What enters: a checked configuration and the link to the vault. What leaves: a running
+//! gateway. What can never happen: a byte of a request's body goes to a backend before the body
+//! is rewritten and its recovery records are durable, or a failed body ends cleanly.
+//!
+//! | file | duty |
+//! |---|---|
+//! | [`runtime`] | threads, and what is shared between them |
+//! | [`listen`] | sockets, the cap |
+//! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`]) |
+//! | [`exchange`] | **the way of one request** |
+//! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
+//! | [`headers`] | what passes, what is made anew |
+//! | [`body`] | hold, stream, break off |
+//! | [`upstream`] | pools |
+//! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
+//! | [`rescue`] | the one place where a fault becomes an answer |
+//! | [`socket`] | a socket that resets unless its message was delivered |
+//! | [`story`], [`metrics`] | what is remembered and counted |
+
+pub mod body;
+pub mod clock;
+pub mod exchange;
+pub mod head;
+pub mod headers;
+pub mod listen;
+pub mod metrics;
+pub mod plan;
+pub mod query;
+pub mod rescue;
+pub mod respond;
+pub mod restore_budget;
+pub mod routes;
+pub mod runtime;
+pub mod serve;
+pub mod shared;
+pub mod socket;
+pub mod story;
+pub mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio_rustls::TlsAcceptor;
+
+use self::metrics::Metrics;
+pub use self::runtime::Running;
+use self::shared::{Shared, Worker};
+use crate::config::Config;
+use crate::limits;
+use crate::observe::access::AccessLog;
+use crate::tls::TlsError;
+use crate::tls::server::{Versions, server_config};
+use crate::vault_link::VaultLink;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration has no [gateway]")]
+    NoGateway,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    Route(String),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Builds everything and begins to accept. Called inside [`runtime::control`]; `link` is `None`
+/// only where no route has a domain.
+///
+/// # Errors
+/// Whatever would make the gateway run other than as configured.
+pub fn start(
+    config: &Config,
+    link: Option<Arc<VaultLink>>,
+    metrics: Arc<Metrics>,
+) -> Result<Running, StartError> {
+    let shared = share(config, link, metrics)?;
+    start_shared(config, shared)
+}
+
+fn share(
+    config: &Config,
+    link: Option<Arc<VaultLink>>,
+    metrics: Arc<Metrics>,
+) -> Result<Shared, StartError> {
+    let routes = routes::Routes::new(&config.routes, |name| metrics.route(name));
+    Ok(Shared {
+        routes: routes.map_err(StartError::Route)?,
+        limits: Arc::new(config.limits.clone()),
+        unrouted: metrics.route("-"),
+        hold: body::hold::HoldBudget::new(config.limits.hold_budget),
+        restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
+        kinds: Arc::new(config.kinds.clone()),
+        policies: config.policies.clone(),
+        metrics,
+        link,
+        #[cfg(test)]
+        test_rewrite: None,
+    })
+}
+
+fn start_shared(config: &Config, shared: Shared) -> Result<Running, StartError> {
+    let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
+    let tls = server_config(&gateway.tls, Versions::Tls12And13, serve::ALPN)?;
+    let shared = Arc::new(shared);
+    let mut workers = Vec::with_capacity(gateway.workers.max(1));
+    for _ in 0..gateway.workers.max(1) {
+        let metrics = shared.metrics.clone();
+        workers.push(Worker {
+            upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
+            shared: shared.clone(),
+            access: AccessLog::new(),
+            mark: getrandom::u64().map_err(io::Error::other)?,
+            requests: AtomicU64::new(0),
+        });
+    }
+    let mut listeners = Vec::with_capacity(gateway.listen.len());
+    for &address in &gateway.listen {
+        let bound = listen::bind(address);
+        listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
+    }
+    Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
+}

@@ -1,1 +1,12 @@
-//! Room under construction.
+//! What an operator sees: log, access log, metrics, health.
+//!
+//! What enters: events and counts. What leaves: lines on standard error, and HTTP on an address
+//! of its own. What can never happen: a line or label holds a value, a path, a query or an
+//! address out of a message.
+
+pub mod access;
+pub mod log;
+pub mod panics;
+pub mod serve;
+
+pub use serve::serve;

@@ -1,18 +1,77 @@
 //! Keyed derivation: HMAC-SHA256 under subkeys of a domain's epoch key.
+//!
+//! What enters: the key of one (domain, epoch), and normal forms. What leaves: pseudonyms, and
+//! subkeys for the vault's other uses. What can never happen: two kinds, uses, epochs or domains
+//! share a subkey, or a key is printed.
+//!
+//! The exact bytes, where `field(x)` is the length of `x` as 4 bytes, big-endian, and then `x`
+//! (so no two lists of fields read alike):
+//!
+//! ```text
+//! info      = field("cryptonym-1") field(use) field(domain id, 16 bytes)
+//!             field(epoch, 4 bytes big-endian) field(kind name)
+//! subkey    = HKDF-SHA256(salt: none, input: root key, info, 32 bytes)       RFC 5869
+//! pseudonym = HMAC-SHA256(subkey of use "pseudonym",
+//!                         field(kind name) field(normal form)) [0..16]
+//! token     = HMAC-SHA256(record key,
+//!                         field(kind name) field(normal form)) [0..16]
+//! ```
 
-use super::Kind;
+use std::fmt;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::keyed::KeyedHmac;
+use super::{Kind, TextForm};
 use crate::secret::Key32;
+
+/// First field of every subkey's info. A new way of deriving gets a new one.
+const VERSION: &[u8] = b"cryptonym-1";
 
 /// 128 bits that stand in an identifier's place. Not secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pseudonym(pub [u8; 16]);
 
+/// What a subkey is for. Keys of different uses are independent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Use {
+    /// Pseudonyms of `keyed` domains.
+    Pseudonym,
+    /// Tags of `assigned` domains: what the vault finds a random pseudonym by.
+    Tag,
+    /// Offsets of shifted dates.
+    Shift,
+    /// Format-preserving encryption (FF1 of SP 800-38G).
+    Ff1,
+    /// The vault's keyed database indexes.
+    Index,
+}
+
+impl Use {
+    pub const ALL: &'static [Use] = &[Use::Pseudonym, Use::Tag, Use::Shift, Use::Ff1, Use::Index];
+
+    /// The name that stands in the info.
+    pub fn name(self) -> &'static str {
+        match self {
+            Use::Pseudonym => "pseudonym",
+            Use::Tag => "tag",
+            Use::Shift => "shift",
+            Use::Ff1 => "ff1",
+            Use::Index => "index",
+        }
+    }
+}
+
 /// The key of one (domain, epoch).
 #[derive(Debug)]
 pub struct DomainKey {
+    /// Random, given once, never changed: renaming a domain changes no pseudonym.
     pub domain: [u8; 16],
+    /// From 1. Epoch 0 is the mark of tokens, which belong to no domain.
     pub epoch: u32,
-    _root: Key32,
+    root: Key32,
 }
 
 impl DomainKey {
@@ -20,27 +79,209 @@ impl DomainKey {
         Self {
             domain,
             epoch,
-            _root: root,
+            root,
         }
     }
 
     /// The precomputed key of one kind.
-    pub fn kind(&self, _kind: &Kind) -> KindKey {
-        todo!()
+    ///
+    /// # Panics
+    /// If the kind's prefix is not `[a-z]{2,8}`, which the configuration has checked.
+    pub fn kind(&self, kind: &Kind) -> KindKey {
+        KindKey {
+            mac: KeyedHmac::new(&self.subkey(Use::Pseudonym, kind)),
+            head: kind_field(kind),
+            text: TextForm::new(&kind.prefix, self.epoch),
+        }
+    }
+
+    /// The subkey of one use and kind.
+    pub fn subkey(&self, usage: Use, kind: &Kind) -> Key32 {
+        self.expand(usage, kind.name.as_bytes())
+    }
+
+    /// The subkey of one use for the domain as a whole (the kind field is empty, as no kind's is).
+    pub fn domain_subkey(&self, usage: Use) -> Key32 {
+        self.expand(usage, b"")
+    }
+
+    fn expand(&self, usage: Use, kind: &[u8]) -> Key32 {
+        let mut info = Vec::with_capacity(96);
+        for field in [
+            VERSION,
+            usage.name().as_bytes(),
+            &self.domain,
+            &self.epoch.to_be_bytes(),
+            kind,
+        ] {
+            info.extend_from_slice(&length(field));
+            info.extend_from_slice(field);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, self.root.expose())
+            .expand(&info, &mut *key)
+            .expect("32 bytes are within HKDF's bound of 255 hashes");
+        Key32::new(*key)
     }
 }
 
 /// Derives pseudonyms of one kind in one (domain, epoch), and writes their text form.
-pub struct KindKey {}
+pub struct KindKey {
+    mac: KeyedHmac,
+    /// `field(kind name)`: what every message starts with.
+    head: Box<[u8]>,
+    text: TextForm,
+}
 
 impl KindKey {
     /// The pseudonym of a normal form.
-    pub fn derive(&self, _normal: &[u8]) -> Pseudonym {
-        todo!()
+    #[inline]
+    pub fn derive(&self, normal: &[u8]) -> Pseudonym {
+        Pseudonym(self.mac.code128(&[&self.head, &length(normal), normal]))
     }
 
-    /// Appends the text form: `prefix_`, epoch, 26 characters, check character.
-    pub fn write(&self, _pseudonym: &Pseudonym, _out: &mut String) {
-        todo!()
+    /// Appends the text form: `prefix_`, epoch, `_`, 26 characters, check character.
+    #[inline]
+    pub fn write(&self, pseudonym: &Pseudonym, out: &mut String) {
+        self.text.write(pseudonym, out);
+    }
+
+    /// As [`KindKey::write`], for buffers of bytes.
+    #[inline]
+    pub fn write_bytes(&self, pseudonym: &Pseudonym, out: &mut Vec<u8>) {
+        self.text.write_bytes(pseudonym, out);
+    }
+
+    /// The text form's constant part.
+    pub fn text(&self) -> &TextForm {
+        &self.text
+    }
+}
+
+impl fmt::Debug for KindKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KindKey({}…, hidden)", self.text.head())
+    }
+}
+
+/// A token: the pseudonym of scope `record`. `record_key` is fresh randomness for each record, so
+/// the same value stays recognisable within its record, and nowhere else; nobody can recover it,
+/// once the key is dropped. Its text form is that of epoch 0 (`TextForm::new(&kind.prefix, 0)`).
+pub fn token(record_key: &Key32, kind: &Kind, normal: &[u8]) -> Pseudonym {
+    let mac = KeyedHmac::new(record_key);
+    Pseudonym(mac.code128(&[&kind_field(kind), &length(normal), normal]))
+}
+
+/// `field(kind name)`
+fn kind_field(kind: &Kind) -> Box<[u8]> {
+    let name = kind.name.as_bytes();
+    [&length(name)[..], name].concat().into()
+}
+
+/// The length that stands before a field.
+#[inline]
+fn length(field: &[u8]) -> [u8; 4] {
+    u32::try_from(field.len())
+        .expect("no value is longer than limits::VALUE")
+        .to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use hmac::{Hmac, KeyInit, Mac};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pseudonym::{Class, Normaliser};
+
+    fn kind(name: &str, prefix: &str) -> Kind {
+        Kind {
+            name: name.into(),
+            class: Class::Person,
+            prefix: prefix.into(),
+            normaliser: Normaliser::Text,
+        }
+    }
+
+    fn key(domain: u8, epoch: u32, root: u8) -> DomainKey {
+        DomainKey::new([domain; 16], epoch, Key32::new([root; 32]))
+    }
+
+    #[test]
+    fn subkeys_differ_in_every_input() {
+        let (a, b) = (kind("email", "eml"), kind("emai", "ema"));
+        let mut seen = HashSet::new();
+        let mut count = 0;
+        for key in [key(1, 1, 1), key(2, 1, 1), key(1, 2, 1), key(1, 1, 2)] {
+            for usage in Use::ALL {
+                for subkey in [
+                    key.subkey(*usage, &a),
+                    key.subkey(*usage, &b),
+                    key.domain_subkey(*usage),
+                ] {
+                    seen.insert(*subkey.expose());
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(seen.len(), count);
+    }
+
+    #[test]
+    fn pseudonyms_are_the_documented_bytes() {
+        let kind = kind("subscriber", "sub");
+        let key = key(9, 3, 8);
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(key.subkey(Use::Pseudonym, &kind).expose()).unwrap();
+        mac.update(b"\0\0\0\x0asubscriber\0\0\0\x05SUB-1");
+        assert_eq!(
+            key.kind(&kind).derive(b"SUB-1").0,
+            mac.finalize().into_bytes()[..16]
+        );
+    }
+
+    #[test]
+    fn tokens_are_alike_within_a_record_only() {
+        let (one, other) = (Key32::new([1; 32]), Key32::new([2; 32]));
+        let (a, b) = (kind("a", "aa"), kind("b", "bb"));
+        assert_eq!(token(&one, &a, b"x"), token(&one, &a, b"x"));
+        assert_ne!(token(&one, &a, b"x"), token(&other, &a, b"x"));
+        assert_ne!(token(&one, &a, b"x"), token(&one, &b, b"x"));
+        assert_ne!(token(&one, &a, b"x"), token(&one, &a, b"y"));
+    }
+
+    #[test]
+    fn debug_hides_keys() {
+        let key = DomainKey::new([0; 16], 7, Key32::new([0xab; 32]));
+        let shown = format!("{key:?} {:?}", key.kind(&kind("email", "eml")));
+        assert!(shown.contains("KindKey(eml_7_…, hidden)"), "{shown}");
+        assert!(
+            !shown.contains("171") && !shown.contains("ab, ab"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn keys_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<KindKey>();
+        shared::<DomainKey>();
+    }
+
+    proptest! {
+        #[test]
+        fn fields_cannot_slide_into_each_other(a in "[a-z]{1,9}", b in "[a-z]{1,9}") {
+            // The same bytes one after the other, cut elsewhere, are another message.
+            let record = Key32::new([5; 32]);
+            let joined = format!("{a}{b}");
+            for cut in 1..joined.len() {
+                let same = cut == a.len();
+                let left = token(&record, &kind(&joined[..cut], "xx"), joined[cut..].as_bytes());
+                let right = token(&record, &kind(&a, "xx"), b.as_bytes());
+                prop_assert_eq!(left == right, same);
+            }
+        }
     }
 }

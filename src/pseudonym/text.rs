@@ -1,1 +1,308 @@
-//! See docs/policies.md.
+//! The text form of a pseudonym: `sub_1_` + 26 characters + check character.
+//!
+//! What enters: 128 bits with their kind's prefix and epoch; or a value that may be such a text.
+//! What leaves: the text; or its parts, if every character is right. What can never happen: two
+//! texts for one pseudonym, or a character outside `[a-z0-9_]`, so that the text means itself in
+//! URLs, CSV, SQL and JSON.
+//!
+//! ```text
+//! text  = prefix "_" epoch "_" body check
+//! prefix  [a-z]{2,8}, the kind's
+//! epoch   decimal, no leading zeros; 0 for tokens
+//! body    the 128 bits, big-endian, as 26 digits of base 32 in Crockford's alphabet,
+//!         lower case (no i, l, o, u); the first is 0 to 7
+//! check   ISO/IEC 7064 MOD 37,36 over prefix, epoch and body, without the underscores
+//! ```
+
+use super::check::Check;
+use super::{Kinds, Pseudonym};
+
+/// Crockford's base 32, lower case.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Characters of 128 bits in base 32.
+const BODY: usize = 26;
+
+/// The place of each base 32 digit in the check's alphabet (0 to 9, then a to z).
+const CHECK_VALUES: [u8; 32] = check_values();
+
+/// The base 32 digit that each byte is, or [`NONE`].
+const VALUES: [u8; 256] = values();
+const NONE: u8 = 0xff;
+
+/// Writes pseudonyms of one prefix and epoch.
+#[derive(Clone, Debug)]
+pub struct TextForm {
+    /// `sub_1_`
+    head: Box<str>,
+    /// The sum over the head.
+    check: Check,
+}
+
+impl TextForm {
+    /// # Panics
+    /// If `prefix` is not `[a-z]{2,8}`: the configuration has checked that.
+    pub fn new(prefix: &str, epoch: u32) -> Self {
+        assert!(
+            is_prefix(prefix.as_bytes()) && !prefix.bytes().any(|b| b.is_ascii_uppercase()),
+            "a kind's prefix is [a-z]{{2,8}}"
+        );
+        let check = Check::START
+            .text(format!("{prefix}{epoch}").as_bytes())
+            .expect("letters and digits");
+        Self {
+            head: format!("{prefix}_{epoch}_").into(),
+            check,
+        }
+    }
+
+    /// What every text of this form starts with: `sub_1_`.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// Appends the text.
+    #[inline]
+    pub fn write(&self, pseudonym: &Pseudonym, out: &mut String) {
+        let tail = self.tail(pseudonym);
+        out.push_str(&self.head);
+        out.push_str(std::str::from_utf8(&tail).expect("the alphabet is ASCII"));
+    }
+
+    /// Appends the text.
+    #[inline]
+    pub fn write_bytes(&self, pseudonym: &Pseudonym, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.head.as_bytes());
+        out.extend_from_slice(&self.tail(pseudonym));
+    }
+
+    /// Body and check character.
+    #[inline]
+    fn tail(&self, pseudonym: &Pseudonym) -> [u8; BODY + 1] {
+        // 13 digits of 63 bits, then 13 of 65, the first of which lies across the middle.
+        let bits = u128::from_be_bytes(pseudonym.0);
+        let (high, middle, low) = ((bits >> 65) as u64, (bits >> 60) as u64, bits as u64);
+        let mut tail = [0; BODY + 1];
+        let mut check = self.check;
+        for (at, byte) in tail[..BODY].iter_mut().enumerate() {
+            let shifted = match at {
+                0..13 => high >> (5 * (12 - at)),
+                13 => middle,
+                _ => low >> (5 * (25 - at)),
+            };
+            let digit = (shifted & 31) as usize;
+            *byte = ALPHABET[digit];
+            check = check.push(CHECK_VALUES[digit]);
+        }
+        tail[BODY] = check.character();
+        tail
+    }
+}
+
+/// A text form, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed<'a> {
+    pub prefix: &'a str,
+    /// 0: a token.
+    pub epoch: u32,
+    pub pseudonym: Pseudonym,
+}
+
+/// Reads exactly what [`TextForm::write`] writes; anything else is `None`.
+pub fn parse(value: &[u8]) -> Option<Parsed<'_>> {
+    let (prefix, epoch, tail) = parts(value)?;
+    let (body, check) = tail.split_at_checked(BODY)?;
+    let sum = Check::START.text(prefix)?.text(epoch)?.text(body)?;
+    if check != [sum.character()] || (epoch.len() > 1 && epoch[0] == b'0') {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for byte in body {
+        let digit = VALUES[usize::from(*byte)];
+        if digit == NONE || bits >> (128 - 5) != 0 {
+            return None; // no digit, or more than 128 bits
+        }
+        bits = bits << 5 | u128::from(digit);
+    }
+    Some(Parsed {
+        prefix: std::str::from_utf8(prefix).ok()?,
+        epoch: std::str::from_utf8(epoch).ok()?.parse().ok()?,
+        pseudonym: Pseudonym(bits.to_be_bytes()),
+    })
+}
+
+/// Whether a value is, or was meant to be, a pseudonym: it must not be pseudonymised again.
+/// Wider than [`parse`]: upper case, outer white space and a wrong check character do not hide
+/// one, nor, behind a prefix of `kinds`, do up to three characters too few or too many.
+pub fn looks_like_pseudonym(value: &[u8], kinds: &Kinds) -> bool {
+    parts(value.trim_ascii()).is_some_and(|(prefix, _, tail)| {
+        tail.len() == BODY + 1
+            || (tail.len().abs_diff(BODY + 1) <= 3
+                && kinds
+                    .iter()
+                    .any(|(_, kind)| kind.prefix.as_bytes().eq_ignore_ascii_case(prefix)))
+    })
+}
+
+/// Whether a value has the shape of a text form, of whatever kind, in whatever case.
+pub(super) fn is_shaped(value: &[u8]) -> bool {
+    parts(value).is_some_and(|(_, _, tail)| tail.len() == BODY + 1)
+}
+
+/// Prefix, epoch, and body with check character, of roughly the right shape.
+fn parts(value: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    // The shortest is `xx_0_` with a body that lost three; most identifiers end here.
+    if value.len() < 5 + BODY - 2 {
+        return None;
+    }
+    let mut parts = value.split(|byte| *byte == b'_');
+    let (prefix, epoch, tail) = (parts.next()?, parts.next()?, parts.next()?);
+    let shaped = parts.next().is_none()
+        && is_prefix(prefix)
+        && (1..=10).contains(&epoch.len())
+        && epoch.iter().all(u8::is_ascii_digit)
+        && tail.iter().all(u8::is_ascii_alphanumeric);
+    shaped.then_some((prefix, epoch, tail))
+}
+
+fn is_prefix(prefix: &[u8]) -> bool {
+    (2..=8).contains(&prefix.len()) && prefix.iter().all(u8::is_ascii_alphabetic)
+}
+
+const fn check_values() -> [u8; 32] {
+    let mut values = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        let byte = ALPHABET[at];
+        values[at] = if byte < b'a' {
+            byte - b'0'
+        } else {
+            byte - b'a' + 10
+        };
+        at += 1;
+    }
+    values
+}
+
+const fn values() -> [u8; 256] {
+    let mut values = [NONE; 256];
+    let mut at = 0;
+    while at < 32 {
+        values[ALPHABET[at] as usize] = at as u8;
+        at += 1;
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pseudonym::{Class, Kind, Normaliser};
+
+    fn text(prefix: &str, epoch: u32, bits: u128) -> String {
+        let mut out = String::new();
+        TextForm::new(prefix, epoch).write(&Pseudonym(bits.to_be_bytes()), &mut out);
+        out
+    }
+
+    fn kinds() -> Kinds {
+        Kinds::new(vec![Kind {
+            name: "subscriber".into(),
+            class: Class::Person,
+            prefix: "sub".into(),
+            normaliser: Normaliser::Subscriber,
+        }])
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        let zero = text("sub", 1, 0);
+        assert!(
+            zero.starts_with("sub_1_00000000000000000000000000"),
+            "{zero}"
+        );
+        let ones = text("sub", u32::MAX, u128::MAX);
+        assert!(
+            ones.starts_with("sub_4294967295_7zzzzzzzzzzzzzzzzzzzzzzzzz"),
+            "{ones}"
+        );
+        assert_eq!(parse(ones.as_bytes()).unwrap().epoch, u32::MAX);
+    }
+
+    #[test]
+    fn more_than_128_bits_or_32_bits_of_epoch_are_refused() {
+        for head in ["sub_1_8", "sub_4294967296_0", "sub_01_0"] {
+            let body = format!("{head}{}", "0".repeat(25));
+            let sum = Check::START.text(body.replace('_', "").as_bytes()).unwrap();
+            let value = format!("{body}{}", char::from(sum.character()));
+            assert_eq!(parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_pseudonym_is_recognised_in_disguise() {
+        let plain = text("sub", 12, 0x1234_5678_9abc_def0 << 40);
+        let mut wrong_check = plain.clone().into_bytes();
+        *wrong_check.last_mut().unwrap() ^= 1;
+        for value in [
+            plain.clone().into_bytes(),
+            plain.to_uppercase().into_bytes(),
+            format!(" {plain}\n").into_bytes(),
+            format!("{plain}0").into_bytes(),
+            plain.as_bytes()[..plain.len() - 2].to_vec(),
+            wrong_check,
+            text("other", 0, 5).into_bytes(),
+        ] {
+            assert!(looks_like_pseudonym(&value, &kinds()), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn identifiers_do_not_look_like_pseudonyms() {
+        for value in [
+            "SUB-00000001",
+            "sub_1",
+            "first_last@example.org",
+            "a_1_0123456789012345678901234567",
+            "one_two_three_four_five_six_seven_eight",
+            "other_1_0123456789012345678901234", // unknown prefix, two characters short
+            "",
+        ] {
+            assert!(!looks_like_pseudonym(value.as_bytes(), &kinds()), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(prefix in "[a-z]{2,8}", epoch: u32, bits: u128) {
+            let text = text(&prefix, epoch, bits);
+            prop_assert!(text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')));
+            let parsed = parse(text.as_bytes());
+            let pseudonym = Pseudonym(bits.to_be_bytes());
+            prop_assert_eq!(parsed, Some(Parsed { prefix: &prefix, epoch, pseudonym }));
+            let mut bytes = Vec::new();
+            TextForm::new(&prefix, epoch).write_bytes(&pseudonym, &mut bytes);
+            prop_assert_eq!(bytes, text.as_bytes());
+        }
+
+        #[test]
+        fn one_wrong_character_is_seen(epoch: u32, bits: u128, at: prop::sample::Index, with in "[a-z0-9_]") {
+            let text = text("sub", epoch, bits);
+            let at = at.index(text.len());
+            let mut wrong = text.clone();
+            wrong.replace_range(at..=at, &with);
+            prop_assume!(wrong != text);
+            prop_assert_eq!(parse(wrong.as_bytes()), None);
+        }
+
+        #[test]
+        fn what_is_read_is_written_so(value in "[a-z]{2,3}_[0-9]{1,3}_[0-7][0-9a-z]{26}") {
+            if let Some(parsed) = parse(value.as_bytes()) {
+                let bits = u128::from_be_bytes(parsed.pseudonym.0);
+                prop_assert_eq!(text(parsed.prefix, parsed.epoch, bits), value);
+            }
+        }
+    }
+}

@@ -3,16 +3,25 @@
 //! What enters: decoded bytes of one body, its policy, the lease of its domain. What leaves: the
 //! same bytes with answers in the slots' places. What can never happen: a pseudonym leaves
 //! before its recovery record is durable, or a record leaves in part (see `RecordUnit`).
+//!
+//! ```text
+//!   new ── push* ── finish          a fault anywhere: the rewriter is poisoned, nothing more
+//!                                   leaves, and the caller must end the message as broken
+//! ```
 
 use std::sync::Arc;
 
 use crate::config::{Format, Limits};
-use crate::error::Fault;
+use crate::error::{Code, Fault, Stage};
+use crate::format::{Found, Json, Ndjson, Options, Scanner, splice};
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
-use crate::vault_link::Lease;
 
+pub mod keeper;
 pub mod own;
+mod resolve;
+
+pub use keeper::Keeper;
 
 /// What one body needs to be rewritten. Cheap to clone.
 #[derive(Clone)]
@@ -21,14 +30,23 @@ pub struct Job {
     pub kinds: Arc<Kinds>,
     pub format: Format,
     /// `None` for policies that derive nothing.
-    pub lease: Option<Arc<Lease>>,
+    pub keeper: Option<Arc<dyn Keeper>>,
     pub limits: Arc<Limits>,
     /// Where the request side remembers, and the response side finds, what this client sent.
     pub own: Option<Arc<own::OwnIdentifiers>>,
 }
 
 /// Rewrites one body.
-pub struct Rewriter {}
+pub struct Rewriter {
+    scanner: Box<dyn Scanner>,
+    resolver: resolve::Resolver,
+    /// Bytes that have arrived and are not released: at most one record and one chunk.
+    window: Vec<u8>,
+    found: Found,
+    /// Bytes of the body before the window.
+    base: u64,
+    poisoned: bool,
+}
 
 /// What a finished body held, for log and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,17 +57,87 @@ pub struct Summary {
 }
 
 impl Rewriter {
-    pub fn new(_job: Job) -> Self {
-        todo!()
+    pub fn new(job: Job) -> Self {
+        let options = Options {
+            record: job.limits.record,
+            value: crate::limits::VALUE,
+            depth: job.limits.depth,
+        };
+        let scanner: Box<dyn Scanner> = match job.format {
+            Format::Json => Box::new(Json::new(job.policy.clone(), options)),
+            Format::Ndjson => Box::new(Ndjson::new(job.policy.clone(), options)),
+        };
+        Self {
+            scanner,
+            resolver: resolve::Resolver::new(job),
+            window: Vec::new(),
+            found: Found::default(),
+            base: 0,
+            poisoned: false,
+        }
     }
 
     /// Takes the next chunk; appends to `out` what may leave now (perhaps nothing).
-    pub async fn push(&mut self, _chunk: &[u8], _out: &mut Vec<u8>) -> Result<(), Fault> {
-        todo!()
+    ///
+    /// # Errors
+    /// The first fault of the body; from then on every call fails.
+    pub async fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.step(chunk, false, out).await
     }
 
     /// The body has ended: appends the rest.
-    pub async fn finish(&mut self, _out: &mut Vec<u8>) -> Result<Summary, Fault> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Rewriter::push`]; a body that stops in the middle of a value is a fault.
+    pub async fn finish(&mut self, out: &mut Vec<u8>) -> Result<Summary, Fault> {
+        self.step(&[], true, out).await?;
+        Ok(self.summary())
+    }
+
+    /// What has been seen so far.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            records: self.found.records,
+            ..self.resolver.summary
+        }
+    }
+
+    async fn step(&mut self, chunk: &[u8], last: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if self.poisoned {
+            return Err(Fault::new(Code::Internal, Stage::Scan));
+        }
+        // Poisoned until the step is through, so that a step that fails or is dropped halfway
+        // cannot be followed by another.
+        self.poisoned = true;
+        let mut window = std::mem::take(&mut self.window);
+        // The usual chunk is looked at where it lies; only what was left over is copied.
+        let bytes = if window.is_empty() {
+            chunk
+        } else {
+            window.extend_from_slice(chunk);
+            &window[..]
+        };
+        self.scanner.scan(bytes, last, &mut self.found)?;
+        let released = self.found.released;
+        let ready = self.found.ready();
+        let segment = &bytes[..released];
+        if ready == 0 {
+            out.extend_from_slice(segment);
+        } else {
+            let slots = &self.found.slots[..ready];
+            let scanner = &*self.scanner;
+            let answers = self.resolver.resolve(scanner, segment, slots, self.base);
+            splice(scanner, segment, slots, answers.await?.iter(), out);
+        }
+        self.found.advance(ready);
+        self.base += released as u64;
+        if window.is_empty() {
+            window.extend_from_slice(&chunk[released..]);
+        } else {
+            window.drain(..released);
+        }
+        self.window = window;
+        self.poisoned = false;
+        Ok(())
     }
 }

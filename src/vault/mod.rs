@@ -1,2 +1,6 @@
-//! Room under construction.
+//! temp
+pub mod keys;
+pub mod log;
+pub mod metrics;
+pub mod sequencer;
 pub mod store;

@@ -1,0 +1,91 @@
+//! The same answers for programs.
+
+use serde_json::{Value, json};
+
+use super::files::FileFault;
+use super::{risks, sees, text};
+use crate::config::{Config, Diagnostic, Loaded, RequestBody, ResponseBody, Route, Severity};
+use crate::policy::{Policy, RecordUnit, Unlisted};
+
+/// `{"ok": false, "errors": [...], "warnings": [...]}`
+pub(super) fn refused(found: &[Diagnostic]) -> Value {
+    let of = |severity| {
+        found
+            .iter()
+            .filter(move |d| d.severity == severity)
+            .map(diagnostic)
+            .collect::<Vec<_>>()
+    };
+    json!({ "ok": false, "errors": of(Severity::Error), "warnings": of(Severity::Warning) })
+}
+
+/// `{"ok": …, "routes": [...], "policies": [...], "risks": [...], "files": [...], "warnings": [...]}`
+pub(super) fn meaning(loaded: &Loaded, faults: &[FileFault]) -> Value {
+    let config = &loaded.config;
+    json!({
+        "ok": !faults.iter().any(|f| f.fatal),
+        "routes": config.routes.iter().map(|r| route(r, config)).collect::<Vec<_>>(),
+        "policies": risks::policies_in_use(config).map(|p| policy(p, config)).collect::<Vec<_>>(),
+        "risks": risks::all(config).iter().map(|r| json!({
+            "about": r.about, "risk": r.text, "grave": r.grave,
+        })).collect::<Vec<_>>(),
+        "files": faults.iter().map(|f| json!({ "fault": f.text, "fatal": f.fatal })).collect::<Vec<_>>(),
+        "warnings": loaded.warnings.iter().map(diagnostic).collect::<Vec<_>>(),
+    })
+}
+
+fn route(route: &Route, config: &Config) -> Value {
+    json!({
+        "name": route.name,
+        "host": route.host,
+        "path": route.path,
+        "methods": route.methods,
+        "backend": config.backends[route.backend].name,
+        "domain": route.domain.map(|d| &config.domains[d].name),
+        "purpose": route.purpose.map(|p| p.name()),
+        "request": match route.request {
+            RequestBody::Policy(at) => json!({ "policy": config.policies[at].name }),
+            RequestBody::Opaque => json!("opaque"),
+            RequestBody::None => json!("none"),
+        },
+        "response": match route.response {
+            ResponseBody::Pass => "pass",
+            ResponseBody::RestoreOwn(_) => "restore-own",
+        },
+        "format": route.format.map(text::format_name),
+        "stream": route.stream,
+        "hold": config.limits.hold,
+        "client_certificate": route.client_certificate,
+        "query": route.query.iter().map(|q| json!({ "name": q.name, "values": q.values })).collect::<Vec<_>>(),
+        "captures": route.captures,
+        "cookies": route.cookies,
+    })
+}
+
+fn policy(policy: &Policy, config: &Config) -> Value {
+    json!({
+        "name": policy.name,
+        "unlisted": match policy.unlisted {
+            Unlisted::Reject => "reject",
+            Unlisted::Drop => "drop",
+            Unlisted::Keep => "keep",
+        },
+        "record": match policy.record {
+            RecordUnit::Auto => "auto",
+            RecordUnit::Document => "document",
+            RecordUnit::Unbounded => "unbounded",
+        },
+        "rules": policy.rules.iter().map(|r| json!({
+            "at": r.at.to_string(),
+            "category": r.category.map(|c| c.name()),
+            "special": r.special.map(|s| s.name()),
+            "action": sees::action(&r.action),
+            "subject": r.subject,
+            "backend_sees": sees::example(r, &config.kinds),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn diagnostic(d: &Diagnostic) -> Value {
+    json!({ "file": d.file, "line": d.line, "column": d.column, "message": d.message, "hint": d.hint })
+}

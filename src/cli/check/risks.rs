@@ -1,0 +1,140 @@
+//! What is allowed and still should be known.
+
+use crate::config::{Config, RequestBody, ResponseBody, Route};
+use crate::policy::selector::Step;
+use crate::policy::{Action, Policy, Rule, Unlisted};
+
+/// A risk, and whether it is worth red ink.
+pub(super) struct Risk {
+    /// What it is about: `route results`, `policy blood-results`, `keys`.
+    pub about: String,
+    pub text: String,
+    pub grave: bool,
+}
+
+/// Every risk of a configuration.
+pub(super) fn all(config: &Config) -> Vec<Risk> {
+    let mut risks = Vec::new();
+    for route in &config.routes {
+        of_route(route, config, &mut risks);
+    }
+    for policy in policies_in_use(config) {
+        of_policy(policy, config, &mut risks);
+    }
+    if config.gateway.is_some() || config.vault.is_some() {
+        risks.push(Risk {
+            about: "keys".to_owned(),
+            text: "private keys stand in files: whoever can read this disk has them. An HSM is the stronger choice".to_owned(),
+            grave: false,
+        });
+    }
+    risks
+}
+
+/// Request policies that a route uses or that stand unused; restore policies are shown apart.
+pub(super) fn policies_in_use(config: &Config) -> impl Iterator<Item = &Policy> {
+    let restores: Vec<usize> = config
+        .routes
+        .iter()
+        .filter_map(|r| match r.response {
+            ResponseBody::RestoreOwn(at) => Some(at),
+            ResponseBody::Pass => None,
+        })
+        .collect();
+    config
+        .policies
+        .iter()
+        .enumerate()
+        .filter(move |(at, _)| !restores.contains(at))
+        .map(|(_, p)| &**p)
+}
+
+fn of_route(route: &Route, config: &Config, risks: &mut Vec<Risk>) {
+    let about = format!("route {}", route.name);
+    let mut add = |grave, text: String| {
+        risks.push(Risk {
+            about: about.clone(),
+            text,
+            grave,
+        });
+    };
+    match route.request {
+        RequestBody::Opaque => add(
+            true,
+            "opaque: bodies pass unseen, identifiers and all".to_owned(),
+        ),
+        RequestBody::Policy(at) if route.stream => {
+            let policy = &config.policies[at].name;
+            add(
+                false,
+                format!(
+                    "streams: a body refused midway is cut off, but blocks that the backend has committed by then stay there (policy {policy})"
+                ),
+            );
+        }
+        _ => {}
+    }
+    for rule in route.query.iter().filter(|q| q.values.is_empty()) {
+        add(
+            false,
+            format!("query parameter `{}` passes with any value", rule.name),
+        );
+    }
+    for capture in &route.captures {
+        add(false, format!("path capture `{capture}` passes as it is"));
+    }
+    for cookie in &route.cookies {
+        add(false, format!("cookie `{cookie}` passes as it is"));
+    }
+}
+
+fn of_policy(policy: &Policy, config: &Config, risks: &mut Vec<Risk>) {
+    let about = format!("policy {}", policy.name);
+    let mut add = |grave, text: String| {
+        risks.push(Risk {
+            about: about.clone(),
+            text,
+            grave,
+        });
+    };
+    if policy.unlisted == Unlisted::Keep {
+        add(
+            true,
+            "unlisted = \"keep\": what no rule names passes in clear".to_owned(),
+        );
+    }
+    let wild: Vec<_> = policy
+        .rules
+        .iter()
+        .filter(|r| passes_names(r))
+        .map(|r| r.at.to_string())
+        .collect();
+    if !wild.is_empty() {
+        add(
+            false,
+            format!(
+                "a wildcard does not look at member names: where it meets an object they pass in clear ({})",
+                wild.join(", ")
+            ),
+        );
+    }
+    for rule in policy.rules.iter().filter(|r| r.accept_frequency) {
+        let kind = match rule.action {
+            Action::Pseudonym { kind, .. } => &*config.kinds.get(kind).name,
+            _ => continue,
+        };
+        add(
+            false,
+            format!(
+                "{}: pseudonyms of `{kind}` can be undone by counting how often each appears (accepted)",
+                rule.at
+            ),
+        );
+    }
+}
+
+/// Whether a rule lets names of members through that nobody has listed.
+fn passes_names(rule: &Rule) -> bool {
+    let wild = |s: &Step| matches!(s, Step::Wildcard | Step::DescendantWildcard);
+    !matches!(rule.action, Action::Drop | Action::Reject) && rule.at.steps.iter().any(wild)
+}

@@ -1,0 +1,105 @@
+//! What the backend will see in a value's place.
+
+use crate::policy::{Action, Generalise, Mask, Redact, Rule, Scope};
+use crate::pseudonym::Kinds;
+
+/// The action's name in the configuration.
+pub(super) fn action(action: &Action) -> &'static str {
+    match action {
+        Action::Keep => "keep",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+        Action::Redact(_) => "redact",
+        Action::Mask(_) => "mask",
+        Action::Pseudonym { .. } => "pseudonym",
+        Action::Generalise(_) => "generalise",
+        Action::Restore { .. } => "restore",
+    }
+}
+
+/// An example or a description; invented values.
+pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
+    match &rule.action {
+        Action::Keep => "the value as it is".to_owned(),
+        Action::Drop => "nothing".to_owned(),
+        Action::Reject => "nothing: refused (422)".to_owned(),
+        Action::Redact(Redact::Null) => "null".to_owned(),
+        Action::Redact(Redact::Constant(text)) => format!("{text:?}"),
+        Action::Mask(mask) => masked(mask),
+        Action::Pseudonym { kind, scope } => {
+            let prefix = &kinds.get(*kind).prefix;
+            match scope {
+                Scope::Domain if rule.subject => format!("{prefix}_1_… (the subject)"),
+                Scope::Domain => format!("{prefix}_1_…"),
+                Scope::Record => format!("{prefix}_0_… (random)"),
+            }
+        }
+        Action::Generalise(how) => generalised(how),
+        Action::Restore { kind } => format!("what the client sent ({})", kinds.get(*kind).name),
+    }
+}
+
+fn masked(mask: &Mask) -> String {
+    let shown = |count: u8, letters: &str| {
+        letters
+            .chars()
+            .cycle()
+            .take(usize::from(count.min(6)))
+            .collect::<String>()
+    };
+    let hidden: String = std::iter::repeat_n(mask.with, 4).collect();
+    format!(
+        "{}{hidden}{}",
+        shown(mask.first, "ab"),
+        shown(mask.last, "yz")
+    )
+}
+
+fn generalised(how: &Generalise) -> String {
+    match how {
+        Generalise::Year => "1984".to_owned(),
+        Generalise::Month => "1984-05".to_owned(),
+        Generalise::AgeBand { width, top } => {
+            let width = u32::from(*width);
+            let low = 37 / width * width;
+            format!("{low}-{} … {top}+", low + width - 1)
+        }
+        Generalise::OutwardPostcode => "LS1".to_owned(),
+        Generalise::IpPrefix { v4, v6 } => format!("{}/{v4}, v6 /{v6}", network(*v4)),
+        Generalise::Bucket { width } => {
+            let width = u64::from(*width);
+            format!("{}, {}, …", width, width * 2)
+        }
+    }
+}
+
+/// 198.51.100.7 (RFC 5737) cut to a prefix.
+fn network(bits: u8) -> std::net::Ipv4Addr {
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(bits.min(32)))
+        .unwrap_or(0);
+    std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(198, 51, 100, 7)) & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_of_the_right_shape() {
+        assert_eq!(network(24).to_string(), "198.51.100.0");
+        assert_eq!(network(16).to_string(), "198.51.0.0");
+        assert_eq!(
+            generalised(&Generalise::AgeBand { width: 10, top: 90 }),
+            "30-39 … 90+"
+        );
+        assert_eq!(
+            masked(&Mask {
+                first: 2,
+                last: 1,
+                with: '*'
+            }),
+            "ab****y"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! `[backend.NAME]`: where rewritten messages go.
+
+use super::super::Backend;
+use super::super::raw::Table;
+use super::{Named, address, path_of, plain_name};
+
+/// Every backend, in the order of the file.
+pub(super) fn all<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
+    root.named("backend")
+        .into_iter()
+        .map(|(name, table)| {
+            let good = plain_name(&name, "backend", root.findings());
+            let part = read(name.value, table).filter(|_| good);
+            Named { name, part }
+        })
+        .collect()
+}
+
+fn read(name: &str, table: Table<'_>) -> Option<Backend> {
+    let findings = table.findings();
+    let texts = table.texts("urls");
+    if table.lists_nothing("urls") {
+        findings.error(
+            &table.place_of("urls"),
+            format!("backend `{name}` has no address"),
+            "write urls = [\"http://127.0.0.1:8123\"]",
+        );
+    }
+    let mut urls = Vec::new();
+    for text in &texts {
+        let Some(url) = address::url(text, findings) else {
+            continue;
+        };
+        if !url.https && !address::loopback(&url.host) {
+            findings.warn(
+                &text.place,
+                "what goes to this backend can be read on the way",
+                "use https:// for a backend on another machine",
+            );
+        }
+        if urls.contains(&url) {
+            findings.error(
+                &text.place,
+                "this address stands here twice",
+                "name it once",
+            );
+        }
+        urls.push(url);
+    }
+    let region = table.text("region");
+    let shaped = |r: &str| r.len() == 2 && r.bytes().all(|b| b.is_ascii_uppercase());
+    if let Some(text) = region.as_ref().filter(|t| !shaped(t.value)) {
+        findings.error(
+            &text.place,
+            "this is no region",
+            "two capital letters of ISO 3166, as in \"GB\"",
+        );
+    }
+    let file = |key| table.text(key).and_then(|t| path_of(&t, findings));
+    let (ca, certificate, key) = (file("ca"), file("certificate"), file("key"));
+    if table.has("certificate") != table.has("key") {
+        findings.error(
+            &table.place,
+            format!(
+                "backend `{name}` has a certificate without a key, or a key without a certificate"
+            ),
+            "write both, or neither",
+        );
+    }
+    let encrypted = urls.iter().any(|u| u.https);
+    for only in ["ca", "certificate"] {
+        if table.has(only) && !encrypted && !urls.is_empty() {
+            findings.error(
+                &table.place_of(only),
+                format!("`{only}` has no use: no address of this backend is https"),
+                "write https:// in urls, or remove it",
+            );
+        }
+    }
+    table.finish();
+    Some(Backend {
+        name: name.to_owned(),
+        urls,
+        region: region.map(|r| r.value.to_owned()),
+        ca,
+        identity: certificate.zip(key),
+    })
+}

@@ -1,0 +1,425 @@
+//! `[[route]]`: which request goes where, and what happens to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::raw::{Place, Table, Text};
+use super::super::{
+    Config, Format, Gateway, Limits, QueryRule, RequestBody, ResponseBody, Route, Vault,
+};
+use super::{Named, Names, domain, policy, resolve, shorten, word};
+use crate::config::diagnostic::name_hint;
+use crate::policy::{Action, RecordUnit, Scope};
+use crate::pseudonym::Kinds;
+
+mod head;
+mod pattern;
+
+/// A route as read, with the places that later checks point at.
+pub(super) struct Read<'a> {
+    pub route: Route,
+    pub name: Text<'a>,
+    pub backend: Place<'a>,
+    pub request: Place<'a>,
+}
+
+/// Every route, in the order of the file.
+pub(super) fn all<'a>(
+    root: &Table<'a>,
+    names: &Names<'a>,
+    gateway: Option<&Gateway>,
+) -> Vec<Read<'a>> {
+    let findings = root.findings();
+    let tables = root.tables("route", "[[route]]");
+    if root.has("gateway") && root.lists_nothing("route") {
+        findings.error(
+            &root.place_of("gateway"),
+            "the gateway has no routes",
+            "write a [[route]]",
+        );
+    }
+    let mut seen: Vec<Text<'a>> = Vec::new();
+    let mut paths = pattern::Paths::default();
+    let mut all = Vec::new();
+    for table in tables {
+        let name = table.require("name", table.text("name"), "name = \"results\"");
+        if let Some(name) = &name {
+            super::plain_name(name, "route", findings);
+            if let Some(first) = seen.iter().find(|s| s.value == name.value) {
+                let hint = format!("the first stands in line {}", first.place.line());
+                findings.error(
+                    &name.place,
+                    format!("route `{}` stands twice", shorten(name.value)),
+                    hint,
+                );
+            }
+            seen.push(name.clone());
+        }
+        all.extend(read(table, name, names, gateway, &mut paths));
+    }
+    all
+}
+
+/// Puts the parts together; `None` where one is missing because of an error.
+pub(super) fn assemble(
+    path: &Path,
+    kinds: Kinds,
+    names: Names<'_>,
+    routes: Vec<Read<'_>>,
+    gateway: Option<Gateway>,
+    vault: Option<Vault>,
+    limits: Limits,
+) -> Option<Config> {
+    fn parts<T>(named: Vec<Named<'_, T>>) -> Option<Vec<T>> {
+        named.into_iter().map(|n| n.part).collect()
+    }
+    let mut restores = Vec::new();
+    let mut policies = Vec::new();
+    for read in parts::<policy::Read<'_>>(names.policies)? {
+        policies.push(Arc::new(read.policy));
+        restores.push(read.restore);
+    }
+    let mut restore_index = vec![None; restores.len()];
+    let mut checked = Vec::new();
+    for read in routes {
+        let mut route = read.route;
+        if let ResponseBody::RestoreOwn(of) = route.response {
+            if restore_index.get(of)?.is_none() {
+                policies.push(Arc::new(restores[of].take()?));
+                restore_index[of] = Some(policies.len() - 1);
+            }
+            route.response = ResponseBody::RestoreOwn(restore_index[of]?);
+        }
+        checked.push(route);
+    }
+    Some(Config {
+        file: path.to_owned(),
+        kinds,
+        domains: parts(names.domains)?,
+        gateway,
+        vault,
+        backends: parts(names.backends)?,
+        routes: checked,
+        policies,
+        limits,
+    })
+}
+
+fn read<'a>(
+    table: Table<'a>,
+    name: Option<Text<'a>>,
+    names: &Names<'a>,
+    gateway: Option<&Gateway>,
+    paths: &mut pattern::Paths<'a>,
+) -> Option<Read<'a>> {
+    let findings = table.findings();
+    let host = table.text("host");
+    let host_good = host.as_ref().is_none_or(|h| head::host(h, findings));
+    let methods = head::methods(&table);
+    let path = table.require("path", table.text("path"), "path = \"/v1/results\"");
+    let pattern = path.as_ref().and_then(|p| pattern::captures(p, findings));
+    if let (Some(path), Some(_)) = (&path, &pattern) {
+        paths.add(host.as_ref().map(|h| h.value), path, &methods, findings);
+    }
+    let captures = captures(&table, path.as_ref(), pattern.as_deref());
+    let backend = table.require("backend", table.text("backend"), "backend = \"analytics\"");
+    let backend_place = backend
+        .as_ref()
+        .map_or_else(|| table.place.clone(), |b| b.place.clone());
+    let backend = backend.and_then(|b| resolve(&b, &names.backends, "backend", findings));
+    let domain_text = table.text("domain");
+    let domain = domain_text
+        .as_ref()
+        .map(|d| resolve(d, &names.domains, "domain", findings));
+    let purpose = purpose(&table, domain.flatten(), names);
+    let request_place = if table.has("request") {
+        table.place_of("request")
+    } else {
+        table.place_of("opaque")
+    };
+    let request = request(&table, names);
+    let client_certificate = client_certificate(&table, gateway);
+    let policy = match request {
+        Some(RequestBody::Policy(at)) => Some(at),
+        _ => None,
+    };
+    let read_policy = policy.and_then(|at| names.policies.get(at)?.part.as_ref());
+    let response = response(&table, policy, read_policy, client_certificate);
+    let stream = table.boolean("stream").unwrap_or(false);
+    let format = format(&table, request.as_ref());
+    if let Some(read) = read_policy {
+        derives(&table, read, domain.is_some());
+        if read.policy.record == RecordUnit::Unbounded && !stream {
+            findings.warn(
+                &table.place_of("request"),
+                format!(
+                    "policy `{}` leaves as it is scanned, but this route holds every body",
+                    read.policy.name
+                ),
+                "write stream = true, or record = \"auto\" in the policy",
+            );
+        }
+    }
+    if stream && policy.is_none() && !matches!(request, Some(RequestBody::Opaque)) {
+        findings.warn(
+            &table.place_of("stream"),
+            "nothing streams: this route takes no body",
+            "remove it, or name a `request` policy",
+        );
+    }
+    let query = query(&table);
+    let cookies = head::cookies(&table);
+    let request_headers = head::headers(&table, "request_headers");
+    let response_headers = head::headers(&table, "response_headers");
+    let host_upstream = table.text("host_upstream");
+    let upstream_good = host_upstream
+        .as_ref()
+        .is_none_or(|h| head::authority(h, findings));
+    table.finish();
+    if !host_good || !upstream_good {
+        return None;
+    }
+    let name = name?;
+    Some(Read {
+        route: Route {
+            name: name.value.to_owned(),
+            host: host.map(|h| h.value.to_owned()),
+            path: path?.value.to_owned(),
+            methods,
+            backend: backend?,
+            domain: domain.map_or(Some(None), |d| d.map(Some))?,
+            purpose,
+            request: request?,
+            response: response?,
+            format,
+            stream,
+            client_certificate,
+            query,
+            captures,
+            cookies,
+            request_headers,
+            response_headers,
+            host_upstream: host_upstream.map(|h| h.value.to_owned()),
+        },
+        name,
+        backend: backend_place,
+        request: request_place,
+    })
+}
+
+/// The route's purpose: its own, else its domain's; the two must not differ.
+fn purpose(
+    table: &Table<'_>,
+    domain: Option<usize>,
+    names: &Names<'_>,
+) -> Option<crate::policy::Purpose> {
+    let findings = table.findings();
+    let of_domain = domain.and_then(|at| names.domains.get(at)?.part.as_ref());
+    let text = table.text("purpose");
+    let own = text.as_ref().and_then(|t| domain::purpose(t, findings));
+    if let (Some(text), Some(own), Some(domain)) = (&text, own, of_domain) {
+        if own != domain.purpose {
+            findings.error(
+                &text.place,
+                format!("domain `{}` serves another purpose: {}", domain.name, domain.purpose.name()),
+                "pseudonyms of one domain serve one purpose: use another domain, or leave `purpose` out",
+            );
+        }
+    }
+    own.or_else(|| of_domain.map(|d| d.purpose))
+}
+
+fn request(table: &Table<'_>, names: &Names<'_>) -> Option<RequestBody> {
+    let findings = table.findings();
+    let policy = table.text("request");
+    let opaque = table.boolean("opaque").unwrap_or(false);
+    match policy {
+        Some(text) if opaque => {
+            findings.error(
+                &table.place_of("opaque"),
+                "a body cannot be rewritten and pass unseen at once",
+                format!("remove opaque, or request = \"{}\"", shorten(text.value)),
+            );
+            None
+        }
+        Some(text) => {
+            let known = names.policies.iter().any(|p| p.name.value == text.value);
+            if !known && !names.complete {
+                return None;
+            }
+            resolve(&text, &names.policies, "policy", findings).map(RequestBody::Policy)
+        }
+        None if table.has("request") => None,
+        None if opaque => Some(RequestBody::Opaque),
+        None => Some(RequestBody::None),
+    }
+}
+
+fn client_certificate(table: &Table<'_>, gateway: Option<&Gateway>) -> bool {
+    let wanted = table.boolean("client_certificate").unwrap_or(false);
+    if wanted && gateway.is_some_and(|g| g.tls.client_ca.is_none()) {
+        let message = "the gateway has no `client_ca`: no client could show a certificate";
+        let hint = "write client_ca = \"…\" in gateway.tls";
+        table
+            .findings()
+            .error(&table.place_of("client_certificate"), message, hint);
+    }
+    wanted
+}
+
+fn response(
+    table: &Table<'_>,
+    policy: Option<usize>,
+    read: Option<&policy::Read<'_>>,
+    client_certificate: bool,
+) -> Option<ResponseBody> {
+    let findings = table.findings();
+    let Some(text) = table.text("response") else {
+        return (!table.has("response")).then_some(ResponseBody::Pass);
+    };
+    if !word(
+        &text,
+        "way to treat responses",
+        &[("pass", false), ("restore-own", true)],
+        findings,
+    )? {
+        return Some(ResponseBody::Pass);
+    }
+    if !client_certificate {
+        findings.error(
+            &text.place,
+            "restore-own needs to know the client",
+            "write client_certificate = true on this route",
+        );
+    }
+    let Some(policy) = policy else {
+        if !table.has("request") {
+            findings.error(
+                &text.place,
+                "restore-own gives back what a request policy has replaced, and there is none",
+                "write request = \"…\", or response = \"pass\"",
+            );
+        }
+        return None;
+    };
+    if read.is_some_and(|r| r.restore.is_none()) {
+        findings.error(
+            &text.place,
+            "the request policy makes no pseudonyms that could be restored",
+            "write response = \"pass\"",
+        );
+    }
+    Some(ResponseBody::RestoreOwn(policy))
+}
+
+fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) {
+    let pseudonym = read.policy.rules.iter().zip(&read.places).find(|(r, _)| {
+        matches!(
+            r.action,
+            Action::Pseudonym {
+                scope: Scope::Domain | Scope::Record,
+                ..
+            }
+        )
+    });
+    match pseudonym {
+        Some((_, place)) if !domain && !table.has("domain") => table.findings().error(
+            &table.place_of("request"),
+            format!(
+                "policy `{}` makes pseudonyms, but this route has no `domain` to make them in",
+                read.policy.name
+            ),
+            format!(
+                "write domain = \"…\"; the first such rule stands in line {}",
+                place.line()
+            ),
+        ),
+        None if domain => table.findings().warn(
+            &table.place_of("domain"),
+            format!(
+                "policy `{}` makes no pseudonyms: the domain has no use here",
+                read.policy.name
+            ),
+            "remove it; the gateway would lease a key for nothing",
+        ),
+        _ => {}
+    }
+}
+
+fn format(table: &Table<'_>, request: Option<&RequestBody>) -> Option<Format> {
+    let text = table.text("format")?;
+    let words = [("json", Format::Json), ("ndjson", Format::Ndjson)];
+    let format = word(&text, "format", &words, table.findings());
+    if !matches!(request, Some(RequestBody::Policy(_)) | None) {
+        table.findings().warn(
+            &text.place,
+            "`format` has no use: no policy reads this body",
+            "remove it, or name a `request` policy",
+        );
+    }
+    format
+}
+
+/// Captures must be in the path, and every capture of the path must be named: an unnamed one
+/// would refuse every request.
+fn captures(table: &Table<'_>, path: Option<&Text<'_>>, pattern: Option<&[&str]>) -> Vec<String> {
+    let findings = table.findings();
+    let named = table.texts("captures");
+    let Some(pattern) = pattern else {
+        return Vec::new();
+    };
+    for text in &named {
+        if !pattern.contains(&text.value) {
+            let hint = match pattern {
+                [] => "the path has none; they are written /{name}".to_owned(),
+                _ => name_hint(text.value, pattern.iter().copied()),
+            };
+            let message = format!("the path captures no `{}`", shorten(text.value));
+            findings.error(&text.place, message, hint);
+        }
+    }
+    for capture in pattern {
+        if !named.iter().any(|n| n.value == *capture) {
+            let place = path.map_or_else(|| table.place.clone(), |p| p.place.clone());
+            findings.error(
+                &place,
+                format!("capture `{capture}` is not named: every request would be refused"),
+                format!(
+                    "write captures = [\"{capture}\"] if it identifies nobody: it passes as it is"
+                ),
+            );
+        }
+    }
+    named.iter().map(|n| n.value.to_owned()).collect()
+}
+
+fn query(table: &Table<'_>) -> Vec<QueryRule> {
+    let findings = table.findings();
+    let mut rules: Vec<QueryRule> = Vec::new();
+    for entry in table.tables("query", "a query parameter") {
+        let name = entry.require("name", entry.text("name"), "name = \"page\"");
+        let values = entry.texts("values");
+        if entry.has("values") && entry.lists_nothing("values") {
+            findings.error(
+                &entry.place_of("values"),
+                "no value could ever pass",
+                "name the values, or leave `values` out to let any pass",
+            );
+        }
+        if let Some(name) = name {
+            if rules.iter().any(|r| r.name == name.value) {
+                findings.error(
+                    &name.place,
+                    "this parameter stands here twice",
+                    "give all its values in one place",
+                );
+            }
+            rules.push(QueryRule {
+                name: name.value.to_owned(),
+                values: values.iter().map(|v| v.value.to_owned()).collect(),
+            });
+        }
+        entry.finish();
+    }
+    rules
+}

@@ -1,0 +1,222 @@
+//! `[gateway]` and `[vault]`: where each world listens, and with which keys.
+
+use super::super::raw::Table;
+use super::super::{ClientCertificate, Gateway, ServerTls, Vault, VaultAddress};
+use super::{address, path, path_of, word};
+
+/// `[gateway]`
+pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
+    let findings = table.findings();
+    let mut listen = Vec::new();
+    let texts = table.texts("listen");
+    for text in &texts {
+        if let Some(address) = address::socket(text, findings) {
+            if listen.contains(&address) && address.port() != 0 {
+                findings.error(
+                    &text.place,
+                    "this address stands here twice",
+                    "name it once",
+                );
+            }
+            listen.push(address);
+        }
+    }
+    if table.lists_nothing("listen") {
+        findings.error(
+            &table.place_of("listen"),
+            "the gateway listens nowhere",
+            "write listen = [\"127.0.0.1:8443\"]",
+        );
+    }
+    let tls = table.require(
+        "tls",
+        table.table("tls", "gateway.tls"),
+        "tls = { certificate = \"…\", key = \"…\" }",
+    );
+    let tls = tls.and_then(|t| server_tls(t, false));
+    let vault = table.require(
+        "vault",
+        table.table("vault", "gateway.vault"),
+        "vault = { address = \"https://127.0.0.1:8200\", certificate = \"…\", key = \"…\", ca = \"…\" }",
+    );
+    let vault = vault.and_then(vault_address);
+    let observe = table.text("observe").and_then(|t| {
+        let address = address::socket(&t, findings)?;
+        if listen.contains(&address) && address.port() != 0 {
+            findings.error(
+                &t.place,
+                "metrics would stand on the public address",
+                "give `observe` a port of its own",
+            );
+        }
+        if !address.ip().is_loopback() {
+            findings.warn(
+                &t.place,
+                "metrics and health can be read from other machines",
+                "they hold no personal data; keep them inside your network all the same",
+            );
+        }
+        Some(address)
+    });
+    let workers = table
+        .integer("workers", 1..=1024)
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    table.finish();
+    Some(Gateway {
+        listen,
+        tls: tls?,
+        vault: vault?,
+        observe,
+        workers,
+    })
+}
+
+/// `[vault]`
+pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
+    let findings = table.findings();
+    let listen = table.require(
+        "listen",
+        table.text("listen"),
+        "listen = \"127.0.0.1:8200\"",
+    );
+    let listen = listen.and_then(|t| address::socket(&t, findings));
+    let tls = table.require(
+        "tls",
+        table.table("tls", "vault.tls"),
+        "tls = { certificate = \"…\", key = \"…\", client_ca = \"…\" }",
+    );
+    let tls = tls.and_then(|t| server_tls(t, true));
+    let store = table.require(
+        "store",
+        table.text("store"),
+        "store = \"sqlite:vault.sqlite\"",
+    );
+    let store = store.and_then(|text| match text.value.strip_prefix("sqlite:") {
+        Some(file) if !file.is_empty() && !file.contains('\0') => {
+            Some(text.place.source.base.join(file))
+        }
+        _ => {
+            let hint = if text.value.starts_with("postgres") {
+                "PostgreSQL is not in this version; write \"sqlite:PATH\""
+            } else {
+                "write \"sqlite:PATH\", as in \"sqlite:vault.sqlite\""
+            };
+            findings.error(&text.place, "this is no store", hint);
+            None
+        }
+    });
+    let root_key = path(&table, "root_key", "certs/out/vault-root.key");
+    let registry = path(&table, "registry", "certs/out/registry.toml");
+    let observe = table.text("observe").and_then(|t| {
+        let address = address::socket(&t, findings)?;
+        if Some(address) == listen && address.port() != 0 {
+            findings.error(
+                &t.place,
+                "metrics would stand on the vault's own address",
+                "give `observe` a port of its own",
+            );
+        }
+        if !address.ip().is_loopback() {
+            findings.warn(
+                &t.place,
+                "the vault's metrics and health can be read from other machines",
+                "they hold no personal data; keep them inside your network all the same",
+            );
+        }
+        Some(address)
+    });
+    table.finish();
+    Some(Vault {
+        listen: listen?,
+        tls: tls?,
+        store: store?,
+        root_key: root_key?,
+        registry: registry?,
+        observe,
+    })
+}
+
+/// A server's certificate and whom it lets in. `strict`: client certificates are always required.
+fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
+    let findings = table.findings();
+    let certificate = path(&table, "certificate", "certs/out/gateway.pem");
+    let key = path(&table, "key", "certs/out/gateway.key");
+    let client_ca = table.text("client_ca").and_then(|t| path_of(&t, findings));
+    if strict && !table.has("client_ca") {
+        findings.error(
+            &table.place,
+            "the vault has no `client_ca`: it could not tell who is asking",
+            "write client_ca = \"certs/out/vault-ca.pem\"",
+        );
+    }
+    let asked = table.text("client_certificate").and_then(|text| {
+        let words = [
+            ("none", ClientCertificate::None),
+            ("optional", ClientCertificate::Optional),
+            ("required", ClientCertificate::Required),
+        ];
+        let asked = word(&text, "way to treat client certificates", &words, findings)?;
+        if strict && asked != ClientCertificate::Required {
+            findings.error(
+                &text.place,
+                "the vault always requires client certificates",
+                "remove this key",
+            );
+        } else if asked != ClientCertificate::None && !table.has("client_ca") {
+            findings.error(
+                &text.place,
+                "client certificates are asked for, but no `client_ca` says whose",
+                "write client_ca = \"certs/out/gateway-ca.pem\"",
+            );
+        }
+        Some(asked)
+    });
+    let client_certificate = asked.unwrap_or(if strict {
+        ClientCertificate::Required
+    } else if client_ca.is_some() {
+        ClientCertificate::Optional
+    } else {
+        ClientCertificate::None
+    });
+    table.finish();
+    Some(ServerTls {
+        certificate: certificate?,
+        key: key?,
+        client_ca,
+        client_certificate,
+    })
+}
+
+fn vault_address(table: Table<'_>) -> Option<VaultAddress> {
+    let findings = table.findings();
+    let text = table.require(
+        "address",
+        table.text("address"),
+        "address = \"https://127.0.0.1:8200\"",
+    );
+    let url = text.and_then(|text| {
+        let url = address::url(&text, findings)?;
+        if !url.https {
+            findings.error(
+                &text.place,
+                "the vault is reached over TLS only",
+                "write https://",
+            );
+            return None;
+        }
+        Some(url)
+    });
+    let certificate = path(&table, "certificate", "certs/out/gateway-link.pem");
+    let key = path(&table, "key", "certs/out/gateway-link.key");
+    let ca = path(&table, "ca", "certs/out/vault-ca.pem");
+    table.finish();
+    let url = url?;
+    Some(VaultAddress {
+        host: url.host,
+        port: url.port,
+        certificate: certificate?,
+        key: key?,
+        ca: ca?,
+    })
+}

@@ -1,0 +1,155 @@
+//! The body that goes to the backend.
+//!
+//! What enters: held bytes, a pump's pieces, or the client's own body. What leaves: frames for
+//! hyper. What can never happen: the connection's [`Delivery`] becomes clean before the last
+//! byte of a whole body was handed over; every other end resets the socket.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::BrokenOff;
+use super::reader::Reader;
+use super::stream::Piece;
+use crate::gateway::socket::Delivery;
+use crate::gateway::story::Story;
+
+/// A request body on its way.
+pub struct Outgoing {
+    kind: Kind,
+    delivery: Option<Arc<Delivery>>,
+    story: Arc<Story>,
+}
+
+enum Kind {
+    Empty,
+    Held(Bytes),
+    Pass(Reader),
+    Stream(mpsc::Receiver<Piece>),
+}
+
+impl Outgoing {
+    pub fn empty(story: Arc<Story>) -> Self {
+        Self::new(Kind::Empty, story)
+    }
+
+    pub fn held(bytes: Bytes, story: Arc<Story>) -> Self {
+        let kind = if bytes.is_empty() {
+            Kind::Empty
+        } else {
+            Kind::Held(bytes)
+        };
+        Self::new(kind, story)
+    }
+
+    pub fn pass(reader: Reader, story: Arc<Story>) -> Self {
+        Self::new(Kind::Pass(reader), story)
+    }
+
+    pub fn stream(pieces: mpsc::Receiver<Piece>, story: Arc<Story>) -> Self {
+        Self::new(Kind::Stream(pieces), story)
+    }
+
+    fn new(kind: Kind, story: Arc<Story>) -> Self {
+        Self {
+            kind,
+            delivery: None,
+            story,
+        }
+    }
+
+    /// Binds the body to the connection it will travel on.
+    pub fn travels_on(&mut self, delivery: &Arc<Delivery>) {
+        if !matches!(self.kind, Kind::Empty) {
+            delivery.arm();
+            self.delivery = Some(delivery.clone());
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        matches!(self.kind, Kind::Empty)
+    }
+
+    fn end(&mut self) {
+        self.kind = Kind::Empty;
+        if let Some(delivery) = &self.delivery {
+            delivery.ended();
+        }
+    }
+
+    fn break_off(&mut self) -> BrokenOff {
+        self.kind = Kind::Empty;
+        if let Some(delivery) = &self.delivery {
+            delivery.abort();
+        }
+        BrokenOff
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let chunk = match &mut self.kind {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Held(bytes) => {
+                let whole = std::mem::take(bytes);
+                self.end();
+                return Poll::Ready(Some(Ok(Frame::data(whole))));
+            }
+            Kind::Pass(reader) => {
+                let next = ready!(reader.poll_next(cx));
+                let last = reader.has_ended();
+                match next {
+                    Ok(Some(chunk)) => {
+                        if last {
+                            self.end();
+                        }
+                        Some(chunk)
+                    }
+                    Ok(None) => None,
+                    Err(fault) => {
+                        self.story.fail(fault);
+                        return Poll::Ready(Some(Err(self.break_off())));
+                    }
+                }
+            }
+            Kind::Stream(pieces) => match ready!(pieces.poll_recv(cx)) {
+                Some(Piece::Chunk(chunk)) => Some(chunk),
+                Some(Piece::End) => None,
+                None => return Poll::Ready(Some(Err(self.break_off()))),
+            },
+        };
+        match chunk {
+            Some(chunk) => {
+                self.story.partly_sent();
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Pass(reader) => reader.exact().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Kind::Stream(_) => SizeHint::new(),
+        }
+    }
+}

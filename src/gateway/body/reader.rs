@@ -1,0 +1,145 @@
+//! One peer's body: its data, its end, its silence.
+//!
+//! What enters: hyper's body. What leaves: non-empty chunks, then `None`. Trailers are dropped:
+//! they are a side door that no policy can list yet. What can never happen: waiting longer than
+//! `body_idle_time` for a peer that has gone quiet, or a cut body that looks ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::error::{Code, Fault, Side, Stage};
+use crate::gateway::story::Story;
+
+/// A body that is being read.
+pub struct Reader {
+    body: Incoming,
+    from: Side,
+    story: Arc<Story>,
+    ended: bool,
+    waiting: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Reader {
+    pub fn of_client(body: Incoming, story: Arc<Story>) -> Self {
+        Self::new(body, Side::Client, story)
+    }
+
+    pub fn of_backend(body: Incoming, story: Arc<Story>) -> Self {
+        Self::new(body, Side::Backend, story)
+    }
+
+    fn new(body: Incoming, from: Side, story: Arc<Story>) -> Self {
+        Self {
+            body,
+            from,
+            story,
+            ended: false,
+            waiting: false,
+            timer: None,
+        }
+    }
+
+    pub fn is_of_client(&self) -> bool {
+        self.from == Side::Client
+    }
+
+    /// Nothing more will come; true at once for a message without a body.
+    pub fn has_ended(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    /// The length still to come, if the sender has said it.
+    pub fn exact(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// The next chunk, or `None` at the end.
+    ///
+    /// # Errors
+    /// The peer broke off ([`Code::Truncated`], `BackendBroken`) or fell silent (`SlowClient`,
+    /// `BackendSlow`).
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next chunk if it is here already: for filling one step without waiting.
+    pub async fn next_now(&mut self) -> Option<Result<Option<Bytes>, Fault>> {
+        std::future::poll_fn(|cx| match self.poll_data(cx) {
+            Poll::Ready(found) => Poll::Ready(Some(found)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        match self.poll_data(cx) {
+            Poll::Ready(found) => {
+                self.waiting = false;
+                Poll::Ready(found)
+            }
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                Poll::Ready(Err(self.fault(Code::SlowClient, Code::BackendSlow)))
+            }
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        while !self.has_ended() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => {
+                    return Poll::Ready(Err(self.fault(Code::Truncated, Code::BackendBroken)));
+                }
+                None => break,
+            };
+            if let Ok(data) = frame.into_data()
+                && !data.is_empty()
+            {
+                if self.from == Side::Client {
+                    self.story.received(data.len());
+                }
+                return Poll::Ready(Ok(Some(data)));
+            }
+        }
+        self.ended = true;
+        Poll::Ready(Ok(None))
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let time: Duration = self.story.conn.worker.shared.limits.body_idle_time;
+        if !self.waiting {
+            self.waiting = true;
+            let until = Instant::now() + time;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(until),
+                none => *none = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn fault(&self, client: Code, backend: Code) -> Fault {
+        let code = if self.from == Side::Client { client } else { backend };
+        Fault::new(code, Stage::Receive)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.from == Side::Client && !self.has_ended() {
+            self.story.conn.clock.leave_unread();
+        }
+    }
+}

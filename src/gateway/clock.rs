@@ -1,0 +1,286 @@
+//! The time-outs of a client connection that no library keeps for us.
+//!
+//! What enters: what the socket and the requests of one connection do. What leaves: a verdict,
+//! when one of them has taken too long. What can never happen: a connection that stays open
+//! because nothing happens on it (hyper leaves HTTP/2 open before the preface, when idle, and
+//! when a client does not read). One coarse timer a connection, none a request.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::config::Limits;
+use crate::limits::{LINGER_BYTES, LINGER_TIME};
+
+/// What happens on one connection. Times are milliseconds since `start`, plus one; 0 is never.
+pub struct Clock {
+    start: Instant,
+    in_flight: AtomicU32,
+    idle_since: AtomicU64,
+    head_since: AtomicU64,
+    blocked_since: AtomicU64,
+    unread: AtomicBool,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No request for `idle_time`.
+    Idle,
+    /// A request head did not arrive within `head_time`.
+    SlowHead,
+    /// The client has not taken a byte for `body_idle_time`.
+    NotReading,
+}
+
+impl Clock {
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            in_flight: AtomicU32::new(0),
+            idle_since: AtomicU64::new(1),
+            head_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+        }
+    }
+
+    /// A request's head is complete; it is in flight until the guard is dropped.
+    pub fn request(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.head_since.store(0, Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Part of a request body will not be read: the connection lingers before it closes.
+    pub fn leave_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    /// Waits until something has taken too long. `heads`: bytes without a request in flight are
+    /// the start of a request head (HTTP/1.1; in HTTP/2 they may be pings).
+    pub async fn watch(&self, limits: &Limits, heads: bool) -> Verdict {
+        let shortest = limits
+            .head_time
+            .min(limits.idle_time)
+            .min(limits.body_idle_time);
+        let tick = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
+        loop {
+            tokio::time::sleep(tick).await;
+            if let Some(verdict) = self.judge(limits, heads) {
+                return verdict;
+            }
+        }
+    }
+
+    fn judge(&self, limits: &Limits, heads: bool) -> Option<Verdict> {
+        let now = self.now();
+        let older = |since: u64, time: Duration| {
+            since != 0 && u128::from(now.saturating_sub(since)) >= time.as_millis()
+        };
+        if older(self.blocked_since.load(Relaxed), limits.body_idle_time) {
+            return Some(Verdict::NotReading);
+        }
+        if self.in_flight.load(Relaxed) > 0 {
+            return None;
+        }
+        if heads && older(self.head_since.load(Relaxed), limits.head_time) {
+            return Some(Verdict::SlowHead);
+        }
+        older(self.idle_since.load(Relaxed), limits.idle_time).then_some(Verdict::Idle)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn bytes_read(&self) {
+        if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
+            self.head_since.store(self.now(), Relaxed);
+        }
+    }
+
+    fn write(&self, blocked: bool) {
+        if !blocked {
+            if self.blocked_since.load(Relaxed) != 0 {
+                self.blocked_since.store(0, Relaxed);
+            }
+        } else if self.blocked_since.load(Relaxed) == 0 {
+            self.blocked_since.store(self.now(), Relaxed);
+        }
+    }
+}
+
+/// A request in flight, from its complete head to the last byte of its answer.
+pub struct InFlight(Arc<Clock>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A stream that tells the clock what happens on it, and lingers on closing where it must.
+pub struct Watched<S> {
+    inner: S,
+    clock: Arc<Clock>,
+    linger: Option<Linger>,
+}
+
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes: u64,
+}
+
+impl<S> Watched<S> {
+    pub fn new(inner: S, clock: Arc<Clock>) -> Self {
+        Self {
+            inner,
+            clock,
+            linger: None,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.clock.bytes_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.clock.write(written.is_pending());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.clock.write(written.is_pending());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.clock.write(flushed.is_pending());
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        if me.linger.is_none() {
+            ready!(Pin::new(&mut me.inner).poll_shutdown(cx))?;
+            if !me.clock.unread.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = me.linger.get_or_insert_with(|| Linger {
+            until: Box::pin(tokio::time::sleep(LINGER_TIME)),
+            bytes: 0,
+        });
+        let mut scratch = [0; 4096];
+        while linger.bytes < LINGER_BYTES && linger.until.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut me.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => linger.bytes += buf.filled().len() as u64,
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Gives a future up when it has not been woken for `limit`. Every wait of an exchange has a
+/// shorter time-out of its own, so what sleeps this long is an HTTP/2 stream whose client opens
+/// no window.
+pub async fn unless_stalled<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut timer = std::pin::pin!(tokio::time::sleep(limit));
+    let mut last = tokio::time::Instant::now();
+    std::future::poll_fn(|cx| {
+        let now = tokio::time::Instant::now();
+        while timer.as_mut().poll(cx).is_ready() {
+            if now.duration_since(last) >= limit {
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset(last + limit);
+        }
+        last = now;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(ms: u64) -> Limits {
+        let time = Duration::from_millis(ms);
+        Limits {
+            idle_time: time * 3,
+            head_time: time,
+            body_idle_time: time,
+            ..Limits::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_a_slow_head_and_a_client_that_does_not_read_are_told_apart() {
+        let clock = Arc::new(Clock::new());
+        assert_eq!(clock.watch(&limits(40), true).await, Verdict::Idle);
+        clock.bytes_read();
+        clock.idle_since.store(u64::MAX, Relaxed);
+        assert_eq!(clock.watch(&limits(40), true).await, Verdict::SlowHead);
+        clock.write(true);
+        let flying = clock.request();
+        assert_eq!(clock.watch(&limits(40), true).await, Verdict::NotReading);
+        clock.write(false);
+        assert_eq!(clock.judge(&limits(0), true), None);
+        drop(flying);
+        assert_eq!(clock.judge(&limits(0), false), Some(Verdict::Idle));
+    }
+
+    #[tokio::test]
+    async fn a_future_that_is_never_woken_is_given_up() {
+        let limit = Duration::from_millis(60);
+        let never = unless_stalled(limit, std::future::pending::<()>()).await;
+        assert!(never.is_none());
+        let slow = unless_stalled(limit, async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            7
+        });
+        assert_eq!(slow.await, Some(7));
+    }
+}

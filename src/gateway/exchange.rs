@@ -1,0 +1,214 @@
+//! The way of one request, top to bottom.
+//!
+//! ```text
+//! head ─▶ route ─▶ grant ─▶ body ─▶ link ─▶ send ─▶ respond ─▶ client
+//!   │       │        │        │       │       │        │
+//!   └───────┴────────┴────────┴───────┴───────┴────────┴──▶ rescue (one place)
+//! ```
+//!
+//! What enters: a request as hyper parsed it. What leaves: an answer, always. What can never
+//! happen: the body is polled before the grant, or goes upstream before it is rewritten and
+//! durable; a body that failed ends cleanly at the backend.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use super::body::answer::Answer;
+use super::body::hold::{self, Held, Taken};
+use super::body::outgoing::Outgoing;
+use super::body::reader::Reader;
+use super::body::rewrite::BodyRewrite;
+use super::body::stream::Pump;
+use super::headers;
+use super::plan::{self, Granted, Plan};
+use super::rescue::{self, Refused};
+use super::respond;
+use super::routes::Route;
+use super::serve::Conn;
+use super::story::Story;
+use super::upstream::Link;
+use super::{head, rescue::of_request};
+use crate::error::{Code, Fault, Stage};
+
+/// One request, one answer.
+pub async fn exchange(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
+    let (parts, body) = request.into_parts();
+    let story = Story::begin(conn, &parts);
+    match forward(&story, parts, body).await {
+        Ok(answer) => answer,
+        Err(refused) => rescue::answer(&story, *refused),
+    }
+}
+
+async fn forward(
+    story: &Arc<Story>,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Response<Answer>, Box<Refused>> {
+    let conn = &story.conn;
+    let shared = &conn.worker.shared;
+    let mut body = Reader::of_client(body, story.clone());
+
+    // Can it be trusted, where does it go, may it?
+    let head = head::check(&parts, conn.sni.as_deref())?;
+    let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
+    story.takes_route(index);
+    let peer = conn.peer.as_ref();
+    let granted = plan::grant(shared, route, peer, &head, &parts, &body)?;
+    let authority = head.authority.to_owned();
+    let Granted { plan, own } = granted;
+
+    // The body: rewritten and durable whole, or its beginning, or not looked at.
+    let (prepared, _held) = match plan {
+        Plan::Empty => (Prepared::Whole(Outgoing::empty(story.clone())), None),
+        Plan::Pass => (Prepared::Whole(Outgoing::pass(body, story.clone())), None),
+        Plan::Rewrite {
+            rewrite,
+            take,
+            streams,
+        } => prepare(story, route, body, rewrite, take, streams).await?,
+    };
+    if let (Some(own), Some(peer)) = (&own, peer) {
+        respond::charge(shared, own, peer)?;
+    }
+
+    // Upstream.
+    let worker = &conn.worker;
+    let mut link = worker.upstreams.link(route.config.backend).await?;
+    let (outgoing, mut pump) = prepared.start(story);
+    let host = match &route.config.host_upstream {
+        Some(host) => host.parse().map_err(|_| internal())?,
+        None => worker.upstreams.host(&link),
+    };
+    let head_request = parts.method == http::Method::HEAD;
+    let mut request = Request::new(outgoing);
+    *request.headers_mut() = headers::request::build(
+        std::mem::take(&mut parts.headers),
+        &authority,
+        parts.version,
+        &parts.method,
+        route,
+        host,
+        !request.body().is_empty(),
+    );
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = origin_form(parts.uri)?;
+    let response = send(story, &mut link, request, pump.as_mut()).await?;
+
+    // And back.
+    let exchange = respond::Exchange {
+        story,
+        route,
+        link,
+        pump,
+        own,
+        authority: &authority,
+        head_request,
+    };
+    respond::respond(exchange, response).await
+}
+
+/// A body that is ready to go, or whose beginning is.
+enum Prepared {
+    Whole(Outgoing),
+    Begun {
+        body: Reader,
+        rewrite: BodyRewrite,
+        first: Vec<u8>,
+    },
+}
+
+impl Prepared {
+    fn start(self, story: &Arc<Story>) -> (Outgoing, Option<Pump>) {
+        match self {
+            Self::Whole(outgoing) => (outgoing, None),
+            Self::Begun {
+                body,
+                rewrite,
+                first,
+            } => {
+                let (pump, pieces) = Pump::start(body, rewrite, first, story.clone(), of_request);
+                (Outgoing::stream(pieces, story.clone()), Some(pump))
+            }
+        }
+    }
+}
+
+/// Takes the body, or as much of it as may be held, and rewrites that. Whatever is wrong with it
+/// is found before the backend has heard of the request.
+async fn prepare(
+    story: &Arc<Story>,
+    route: &Route,
+    mut body: Reader,
+    mut rewrite: BodyRewrite,
+    take: usize,
+    streams: bool,
+) -> Result<(Prepared, Option<Held>), Fault> {
+    let shared = &story.conn.worker.shared;
+    let share = shared.hold.take(take, &shared.metrics).await?;
+    let begun = match hold::take(&mut body, take).await? {
+        Taken::Whole(whole) => {
+            let (out, summary) = rewrite.whole(&whole).await?;
+            story.rewrote(summary);
+            let outgoing = Outgoing::held(out.into(), story.clone());
+            return Ok((Prepared::Whole(outgoing), Some(share)));
+        }
+        Taken::Begun(begun) => begun,
+    };
+    if !streams && !route.config.stream {
+        return Err(Fault::new(Code::BodyTooLarge, Stage::Receive));
+    }
+    let mut first = Vec::with_capacity(begun.len() + begun.len() / 8);
+    rewrite.push(&begun, &mut first).await?;
+    let prepared = Prepared::Begun {
+        body,
+        rewrite,
+        first,
+    };
+    Ok((prepared, None))
+}
+
+/// Sends, and waits for the answer's head: `response_time` from the last byte of the request.
+/// An answer that comes before that byte is passed on.
+async fn send(
+    story: &Arc<Story>,
+    link: &mut Link,
+    request: Request<Outgoing>,
+    mut pump: Option<&mut Pump>,
+) -> Result<Response<Incoming>, Fault> {
+    let worker = &story.conn.worker;
+    let time = worker.shared.limits.response_time;
+    let mut sending = std::pin::pin!(worker.upstreams.send(link, request));
+    if let Some(pump) = pump.take() {
+        tokio::select! {
+            biased;
+            response = &mut sending => return response,
+            () = pump.finished() => {}
+        }
+        if let Some(fault) = story.fault() {
+            return Err(fault.clone());
+        }
+    }
+    tokio::select! {
+        biased;
+        response = &mut sending => response,
+        () = sleep_until(Instant::now() + time) => Err(Fault::new(Code::BackendSlow, Stage::Receive)),
+    }
+}
+
+/// The target as a backend wants it: path and query, byte for byte.
+fn origin_form(uri: Uri) -> Result<Uri, Fault> {
+    if uri.authority().is_none() {
+        return Ok(uri);
+    }
+    let target = uri.into_parts().path_and_query;
+    target.map(Uri::from).ok_or_else(internal)
+}
+
+fn internal() -> Fault {
+    Fault::new(Code::Internal, Stage::Send)
+}

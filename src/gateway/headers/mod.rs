@@ -1,0 +1,16 @@
+//! Header fields: what passes, in which direction, and what is made anew.
+//!
+//! What enters: the fields of one side. What leaves: a new list for the other side, into which
+//! only named fields are moved. What can never happen: a field passes because nobody thought of
+//! it. One room a duty:
+//!
+//! - [`hop`]: fields that belong to one connection;
+//! - [`request`], [`response`]: the standing allow-lists, and what restoring takes away;
+//! - [`cookie`]: crumbs joined, names listed;
+//! - [`forwarded`]: `Forwarded` and `Via`, made here.
+
+pub mod cookie;
+pub mod forwarded;
+pub mod hop;
+pub mod request;
+pub mod response;

@@ -1,0 +1,116 @@
+//! What will happen to a request's body, decided from its head alone.
+//!
+//! What enters: a route, a head, what the connection knows. What leaves: a [`Plan`]. What can
+//! never happen: a byte of the body is asked for (which is what makes hyper send 100 Continue)
+//! before all of this has been granted: certificate, captures, query, media type, length, lease.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::body::media;
+use super::body::reader::Reader;
+use super::body::rewrite::BodyRewrite;
+use super::head::Head;
+use super::query;
+use super::routes::Route;
+use super::shared::Shared;
+use crate::config::{RequestBody, ResponseBody};
+use crate::error::{Code, Fault, Stage};
+use crate::limits;
+use crate::rewrite::own::OwnIdentifiers;
+use crate::tls::identity::Peer;
+
+/// What a route does with a request's body.
+pub enum Plan {
+    /// There is none.
+    Empty,
+    /// It passes unseen.
+    Pass,
+    Rewrite {
+        rewrite: BodyRewrite,
+        /// Bytes to take before deciding anything else, out of the hold budget.
+        take: usize,
+        /// The sender has said that it is longer than what is held.
+        streams: bool,
+    },
+}
+
+/// Everything that one exchange was granted.
+pub struct Granted {
+    pub plan: Plan,
+    /// Where a `restore-own` route remembers what this client sent.
+    pub own: Option<Arc<OwnIdentifiers>>,
+}
+
+/// Grants or refuses, before the body is polled.
+///
+/// # Errors
+/// [`Code::ClientCertificate`], `UnlistedPlace`, `QueryNotAllowed`, `BadRequest`, `MediaType`,
+/// `ContentCoding`, `BodyTooLarge` or `NotReady`.
+pub fn grant(
+    shared: &Shared,
+    route: &Route,
+    peer: Option<&Peer>,
+    head: &Head<'_>,
+    parts: &Parts,
+    body: &Reader,
+) -> Result<Granted, Fault> {
+    let config = &route.config;
+    let restores = matches!(config.response, ResponseBody::RestoreOwn(_));
+    if (config.client_certificate || restores) && peer.is_none() {
+        return Err(refuse(Code::ClientCertificate));
+    }
+    route.check_captures()?;
+    query::check(head.query, &config.query)?;
+    // The response's rewriting needs its lease too, and later would be too late.
+    let own = restores.then(Arc::<OwnIdentifiers>::default);
+    if restores {
+        shared.lease(config)?;
+    }
+    let plan = plan(shared, route, parts, body, own.as_ref())?;
+    Ok(Granted { plan, own })
+}
+
+fn plan(
+    shared: &Shared,
+    route: &Route,
+    parts: &Parts,
+    body: &Reader,
+    own: Option<&Arc<OwnIdentifiers>>,
+) -> Result<Plan, Fault> {
+    if body.has_ended() {
+        return Ok(Plan::Empty);
+    }
+    // Content in a GET or HEAD has no meaning (RFC 9110, section 9.3.1) but to smugglers.
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(refuse(Code::BadRequest));
+    }
+    let policy = match route.config.request {
+        RequestBody::None => return Err(refuse(Code::UnlistedPlace).place("body")),
+        RequestBody::Opaque => return Ok(Plan::Pass),
+        RequestBody::Policy(policy) => policy,
+    };
+    let format = media::request(&parts.headers, route.config.format)?;
+    let hold = shared.limits.hold;
+    let length = body.exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let streams = length.is_some_and(|n| n > hold);
+    if streams && !route.config.stream {
+        return Err(refuse(Code::BodyTooLarge));
+    }
+    let take = match length {
+        Some(_) if streams => limits::CHUNK.min(hold),
+        Some(known) => known,
+        None => hold,
+    };
+    Ok(Plan::Rewrite {
+        rewrite: shared.rewrite(&route.config, policy, format, own.cloned())?,
+        take,
+        streams,
+    })
+}
+
+fn refuse(code: Code) -> Fault {
+    Fault::new(code, Stage::Authorise)
+}

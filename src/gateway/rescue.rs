@@ -1,0 +1,120 @@
+//! The one place where a fault becomes an answer.
+//!
+//! What enters: a [`Refused`]. What leaves: `application/problem+json` (RFC 9457). What can never
+//! happen: the document shows anything of the message but places that the policy itself names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::body::answer::Answer;
+use super::routes::NoRoute;
+use super::story::Story;
+use crate::error::{Code, Fault, Side, Stage};
+use crate::limits;
+
+/// A fault with what its answer needs besides.
+#[derive(Debug)]
+pub struct Refused {
+    pub fault: Fault,
+    allow: Option<HeaderValue>,
+}
+
+impl From<Fault> for Box<Refused> {
+    fn from(fault: Fault) -> Self {
+        let allow = None;
+        Box::new(Refused { fault, allow })
+    }
+}
+
+impl From<Box<NoRoute>> for Box<Refused> {
+    fn from(none: Box<NoRoute>) -> Self {
+        Box::new(Refused {
+            fault: none.fault,
+            allow: none.allow,
+        })
+    }
+}
+
+/// What a fault in the backend's answer is to the client: somebody else's, without its place.
+pub fn of_response(fault: Fault) -> Fault {
+    let code = match fault.code {
+        code @ (Code::BackendBroken
+        | Code::BackendSlow
+        | Code::RestoreBudget
+        | Code::HoldBudget
+        | Code::Internal) => code,
+        _ => Code::ResponseRefused,
+    };
+    Fault::new(code, fault.stage)
+}
+
+/// What a fault in the client's own message is to the client: itself.
+pub fn of_request(fault: Fault) -> Fault {
+    fault
+}
+
+/// The answer to a request that was refused, or failed before its answer began.
+pub fn answer(story: &Arc<Story>, refused: Refused) -> Response<Answer> {
+    // A pump's fault came first and is the reason of the one that stopped the exchange.
+    story.fail(refused.fault);
+    let unknown = Fault::new(Code::Internal, Stage::Send);
+    let fault = story.fault().unwrap_or(&unknown);
+    let body = Bytes::from(document(story, fault));
+    let status =
+        StatusCode::from_u16(fault.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    story.answers(status);
+    let mut response = Response::new(Answer::whole(body, story.clone(), None, None));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let media = HeaderValue::from_static("application/problem+json");
+    headers.insert(header::CONTENT_TYPE, media);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(allow) = refused.allow {
+        headers.insert(header::ALLOW, allow);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, limits::RETRY_AFTER.as_secs().into());
+    }
+    response
+}
+
+/// RFC 9457, section 3.1, with members of our own.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    side: String,
+    stage: String,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a str>,
+    next: &'static str,
+    /// Part of the body had reached the backend; what it has committed stays there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+}
+
+fn document(story: &Story, fault: &Fault) -> Vec<u8> {
+    let ours = fault.side != Side::Backend;
+    let problem = Problem {
+        r#type: format!("urn:cryptonym:error:{}", fault.code.name()),
+        title: fault.code.title(),
+        status: fault.code.status(),
+        code: fault.code.name(),
+        side: format!("{:?}", fault.side).to_ascii_lowercase(),
+        stage: format!("{:?}", fault.stage).to_ascii_lowercase(),
+        request_id: &story.id,
+        offset: fault.offset.filter(|_| ours),
+        place: fault.place.as_deref().filter(|_| ours),
+        next: fault.code.next(),
+        partial: story.is_partly_sent(),
+    };
+    serde_json::to_vec(&problem).unwrap_or_default()
+}

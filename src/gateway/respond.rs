@@ -1,0 +1,141 @@
+//! The way back: a backend's answer becomes the client's.
+//!
+//! What enters: the answer's head and body. What leaves: the same, or with this client's own
+//! identifiers in place again. What can never happen: an answer that should be restored passes
+//! in a form that cannot be (partial, coded), or is kept by anybody.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode, response::Parts};
+use hyper::body::Incoming;
+
+use super::body::answer::Answer;
+use super::body::hold::{self, Taken};
+use super::body::media;
+use super::body::reader::Reader;
+use super::body::stream::Pump;
+use super::headers;
+use super::rescue::{Refused, of_response};
+use super::routes::Route;
+use super::shared::Shared;
+use super::story::Story;
+use super::upstream::Link;
+use crate::config::{Format, ResponseBody};
+use crate::error::{Code, Fault, Stage};
+use crate::limits;
+use crate::rewrite::own::OwnIdentifiers;
+use crate::tls::identity::Peer;
+
+/// What the request side hands over.
+pub struct Exchange<'a> {
+    pub story: &'a Arc<Story>,
+    pub route: &'a Route,
+    pub link: Link,
+    pub pump: Option<Pump>,
+    pub own: Option<Arc<OwnIdentifiers>>,
+    pub authority: &'a str,
+    pub head_request: bool,
+}
+
+pub async fn respond(
+    exchange: Exchange<'_>,
+    response: Response<Incoming>,
+) -> Result<Response<Answer>, Box<Refused>> {
+    let story = exchange.story;
+    let (mut parts, body) = response.into_parts();
+    // We never ask for an upgrade; hyper has taken the other 1xx away.
+    if parts.status.is_informational() {
+        return Err(Fault::new(Code::BackendBroken, Stage::Receive).into());
+    }
+    let format = match exchange.route.config.response {
+        ResponseBody::Pass => None,
+        ResponseBody::RestoreOwn(policy) => {
+            restorable(&parts, exchange.route)?.map(|format| (policy, format))
+        }
+    };
+    let backend = story.conn.worker.upstreams.authority(&exchange.link);
+    parts.headers = headers::response::build(
+        parts.headers,
+        parts.status,
+        exchange.head_request,
+        exchange.route,
+        [exchange.authority, backend],
+    );
+    // Version and extensions (a reason phrase of the backend's own) stay behind.
+    let mut head = Response::new(()).into_parts().0;
+    head.status = parts.status;
+    head.headers = parts.headers;
+    let reader = Reader::of_backend(body, story.clone());
+    let answer = match format {
+        _ if exchange.head_request || reader.has_ended() => {
+            Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
+        }
+        Some((policy, format)) => restore(exchange, policy, format, reader).await?,
+        None => Answer::pass(reader, story.clone(), exchange.link, exchange.pump),
+    };
+    story.answers(head.status);
+    Ok(Response::from_parts(head, answer))
+}
+
+/// The format in which identifiers can be put back; `None` where there are none to find (an
+/// error in plain text).
+fn restorable(parts: &Parts, route: &Route) -> Result<Option<Format>, Fault> {
+    if parts.status == StatusCode::PARTIAL_CONTENT || !media::is_plain(&parts.headers) {
+        return Err(Fault::new(Code::ResponseRefused, Stage::Receive));
+    }
+    Ok(media::response(&parts.headers, route.config.format))
+}
+
+/// Puts the client's own identifiers back: whole where the answer is small, else as it comes.
+async fn restore(
+    exchange: Exchange<'_>,
+    policy: usize,
+    format: Format,
+    mut reader: Reader,
+) -> Result<Answer, Fault> {
+    let Exchange {
+        story,
+        route,
+        link,
+        mut pump,
+        own,
+        ..
+    } = exchange;
+    let shared = &story.conn.worker.shared;
+    if let Some(pump) = &mut pump {
+        // What the client sent is known, and counted, only when all of it has been read.
+        pump.finished().await;
+        if let Some(fault) = story.fault() {
+            return Err(fault.clone());
+        }
+        if let (Some(own), Some(peer)) = (&own, &story.conn.peer) {
+            charge(shared, own, peer)?;
+        }
+    }
+    let mut rewrite = shared.rewrite(&route.config, policy, format, own)?;
+    let most = limits::CHUNK.min(shared.limits.hold);
+    match hold::take(&mut reader, most).await? {
+        Taken::Whole(whole) => {
+            let (out, _) = rewrite.whole(&whole).await.map_err(of_response)?;
+            let story = story.clone();
+            Ok(Answer::whole(out.into(), story, Some(link), pump))
+        }
+        Taken::Begun(begun) => {
+            let mut first = Vec::new();
+            let pushed = rewrite.push(&begun, &mut first).await;
+            pushed.map_err(of_response)?;
+            let (back, pieces) =
+                Pump::start(reader, rewrite, first, story.clone(), of_response);
+            let pumps = [pump, Some(back)];
+            Ok(Answer::stream(pieces, story.clone(), link, pumps))
+        }
+    }
+}
+
+/// Counts what this request brought against the client's day.
+///
+/// # Errors
+/// [`Code::RestoreBudget`].
+pub fn charge(shared: &Shared, own: &OwnIdentifiers, peer: &Peer) -> Result<(), Fault> {
+    shared.restore.charge(&peer.fingerprint, own.marks())
+}

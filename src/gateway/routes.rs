@@ -1,0 +1,223 @@
+//! Which route a request takes: host, then path, then method.
+//!
+//! What enters: a trusted head. What leaves: the one route that takes it, or 404, or 405 with
+//! what is allowed. What can never happen: a path capture passes that its route does not list.
+
+use std::collections::HashMap;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::metrics::RouteMetrics;
+use crate::config;
+use crate::error::{Code, Fault, Stage};
+
+/// A route, ready to be used.
+pub struct Route {
+    pub config: config::Route,
+    pub request_headers: Vec<HeaderName>,
+    pub response_headers: Vec<HeaderName>,
+    pub metrics: RouteMetrics,
+    /// A capture that no list names: every request of this route is refused at this place.
+    unlisted_capture: Option<Box<str>>,
+    methods: Vec<Method>,
+}
+
+/// The table of all routes.
+pub struct Routes {
+    all: Vec<Route>,
+    hosts: HashMap<String, matchit::Router<Vec<usize>>>,
+    any: matchit::Router<Vec<usize>>,
+}
+
+/// Why no route takes a request.
+#[derive(Debug)]
+pub struct NoRoute {
+    pub fault: Fault,
+    /// For 405 (RFC 9110, section 15.5.6).
+    pub allow: Option<HeaderValue>,
+}
+
+impl Routes {
+    /// # Errors
+    /// A path pattern or header name that cannot be used, in words.
+    pub fn new(
+        routes: &[config::Route],
+        metrics: impl Fn(&str) -> RouteMetrics,
+    ) -> Result<Self, String> {
+        let mut all = Vec::with_capacity(routes.len());
+        let mut tables: HashMap<Option<&String>, HashMap<&str, Vec<usize>>> = HashMap::new();
+        for (index, route) in routes.iter().enumerate() {
+            all.push(Route::new(route, metrics(&route.name))?);
+            let table = tables.entry(route.host.as_ref()).or_default();
+            table.entry(&route.path).or_default().push(index);
+        }
+        let mut hosts = HashMap::new();
+        let mut any = matchit::Router::new();
+        for (host, table) in tables {
+            let router = match host {
+                Some(host) => hosts.entry(host.clone()).or_default(),
+                None => &mut any,
+            };
+            for (path, indices) in table {
+                router
+                    .insert(path, indices)
+                    .map_err(|e| format!("path pattern {path}: {e}"))?;
+            }
+        }
+        Ok(Self { all, hosts, any })
+    }
+
+    /// The route of this host, path and method, with its index.
+    ///
+    /// # Errors
+    /// [`Code::NoRoute`] or [`Code::MethodNotAllowed`].
+    pub fn find(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Result<(usize, &Route), Box<NoRoute>> {
+        let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
+        let any = self.any.at(path).ok();
+        let here = [own, any].into_iter().flatten().flat_map(|m| m.value);
+        let mut allowed: Vec<&str> = Vec::new();
+        for &index in here {
+            let route = &self.all[index];
+            if route.methods.is_empty() || route.methods.contains(method) {
+                return Ok((index, route));
+            }
+            allowed.extend(route.methods.iter().map(Method::as_str));
+        }
+        let code = if allowed.is_empty() {
+            Code::NoRoute
+        } else {
+            Code::MethodNotAllowed
+        };
+        let allow = (!allowed.is_empty())
+            .then(|| HeaderValue::from_str(&allowed.join(", ")).ok())
+            .flatten();
+        let fault = Fault::new(code, Stage::Route);
+        Err(Box::new(NoRoute { fault, allow }))
+    }
+
+    pub fn get(&self, index: usize) -> &Route {
+        &self.all[index]
+    }
+}
+
+impl Route {
+    fn new(route: &config::Route, metrics: RouteMetrics) -> Result<Self, String> {
+        let names = |list: &[String]| -> Result<Vec<HeaderName>, String> {
+            list.iter()
+                .map(|n| n.parse().map_err(|_| format!("{n} is no header name")))
+                .collect()
+        };
+        let methods: Result<Vec<Method>, String> = route
+            .methods
+            .iter()
+            .map(|m| m.parse().map_err(|_| format!("{m} is no method")))
+            .collect();
+        Ok(Self {
+            request_headers: names(&route.request_headers)?,
+            response_headers: names(&route.response_headers)?,
+            metrics,
+            unlisted_capture: captures(&route.path)
+                .find(|name| !route.captures.iter().any(|c| c == name))
+                .map(|name| format!("/{{{name}}}").into_boxed_str()),
+            methods: methods?,
+            config: route.clone(),
+        })
+    }
+
+    /// # Errors
+    /// [`Code::UnlistedPlace`] if the path has a capture that the route does not list.
+    pub fn check_captures(&self) -> Result<(), Fault> {
+        match &self.unlisted_capture {
+            None => Ok(()),
+            Some(place) => {
+                Err(Fault::new(Code::UnlistedPlace, Stage::Authorise).place(place.clone()))
+            }
+        }
+    }
+}
+
+/// Names of `{name}` and `{*name}`; `{{` is a literal brace.
+fn captures(pattern: &str) -> impl Iterator<Item = &str> {
+    let mut rest = pattern;
+    std::iter::from_fn(move || {
+        loop {
+            let open = rest.find('{')?;
+            rest = &rest[open + 1..];
+            if let Some(literal) = rest.strip_prefix('{') {
+                rest = literal;
+                continue;
+            }
+            let close = rest.find('}')?;
+            let name = rest[..close].trim_start_matches('*');
+            rest = &rest[close + 1..];
+            return Some(name);
+        }
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::{RequestBody, ResponseBody};
+
+    pub(crate) fn route(name: &str, host: Option<&str>, path: &str, methods: &[&str]) -> config::Route {
+        config::Route {
+            name: name.to_owned(),
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+            backend: 0,
+            domain: None,
+            purpose: None,
+            request: RequestBody::Opaque,
+            response: ResponseBody::Pass,
+            format: None,
+            stream: false,
+            client_certificate: false,
+            query: vec![],
+            captures: vec![],
+            cookies: vec![],
+            request_headers: vec![],
+            response_headers: vec![],
+            host_upstream: None,
+        }
+    }
+
+    #[test]
+    fn host_then_path_then_method() {
+        let mut with_id = route("one", Some("a"), "/v1/{id}/x/{*rest}", &["GET"]);
+        with_id.captures = vec!["id".to_owned()];
+        let all = [
+            route("a-post", Some("a"), "/v1", &["POST"]),
+            route("a-get", Some("a"), "/v1", &["GET"]),
+            route("any-put", None, "/v1", &["PUT"]),
+            route("any", None, "/v2", &[]),
+            with_id,
+        ];
+        let metrics = crate::gateway::metrics::Metrics::new();
+        let routes = Routes::new(&all, |name| metrics.route(name)).unwrap();
+        let find = |host: &str, path: &str, method: Method| {
+            routes
+                .find(host, path, &method)
+                .map(|(_, r)| r.config.name.clone())
+                .map_err(|e| (e.fault.code, e.allow))
+        };
+        assert_eq!(find("a", "/v1", Method::GET).unwrap(), "a-get");
+        assert_eq!(find("a", "/v1", Method::PUT).unwrap(), "any-put");
+        assert_eq!(find("b", "/v2", Method::DELETE).unwrap(), "any");
+        assert_eq!(find("b", "/v3", Method::GET).unwrap_err(), (Code::NoRoute, None));
+        let (code, allow) = find("a", "/v1", Method::DELETE).unwrap_err();
+        assert_eq!(code, Code::MethodNotAllowed);
+        assert_eq!(allow.unwrap(), "POST, GET, PUT");
+        let (_, one) = routes.find("a", "/v1/7/x/y/z", &Method::GET).unwrap();
+        let fault = one.check_captures().unwrap_err();
+        assert_eq!((fault.code, fault.place.as_deref()), (Code::UnlistedPlace, Some("/{rest}")));
+        let (_, any) = routes.find("b", "/v2", &Method::GET).unwrap();
+        assert_eq!(any.check_captures(), Ok(()));
+    }
+}

@@ -1,0 +1,197 @@
+//! One client connection, from handshake to close.
+//!
+//! What enters: a TCP stream. What leaves: nothing; every request on it goes to [`exchange`].
+//! What can never happen: hyper guesses the protocol (ALPN has decided it), or the connection
+//! outlives its time-outs ([`Clock`] keeps them; hyper's own header timer would also close kept
+//! connections, and cost an allocation a request).
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::body::answer::Answer;
+use super::clock::{Clock, Verdict, Watched, unless_stalled};
+use super::exchange::exchange;
+use super::shared::Worker;
+use super::socket::{Delivery, Guarded};
+use crate::config::Limits;
+use crate::limits;
+use crate::tls::identity::Peer;
+
+/// Application protocols offered, best first.
+pub const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// What every request of one connection may know about it.
+pub struct Conn {
+    pub worker: Arc<Worker>,
+    /// Who the client's certificate says it is. A certificate of the right CA without an
+    /// identity of ours counts as none.
+    pub peer: Option<Peer>,
+    /// The name asked for in the handshake.
+    pub sni: Option<String>,
+    pub clock: Arc<Clock>,
+    /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
+    pub delivery: Option<Arc<Delivery>>,
+}
+
+/// Serves one connection until it ends, or `stop` and then its last answer.
+pub async fn connection(
+    tcp: TcpStream,
+    worker: Arc<Worker>,
+    tls: TlsAcceptor,
+    stop: CancellationToken,
+) {
+    let time = worker.shared.limits.handshake_time;
+    // Without it Nagle's algorithm holds the last part of an answer back.
+    let _ = tcp.set_nodelay(true);
+    let stream = tokio::select! {
+        accepted = tokio::time::timeout(time, tls.accept(tcp)) => match accepted {
+            Ok(Ok(stream)) => stream,
+            _ => {
+                worker.shared.metrics.handshakes_failed.inc();
+                return;
+            }
+        },
+        () = stop.cancelled() => return,
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_h2(stream, worker, stop).await;
+    } else {
+        serve_h1(stream, worker, stop).await;
+    }
+}
+
+async fn serve_h1(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: CancellationToken) {
+    let delivery = Arc::new(Delivery::default());
+    let conn = Conn::new(worker, &stream, Some(delivery.clone()));
+    let guarded = Guarded::new(stream, delivery);
+    let io = TokioIo::new(Watched::new(guarded, conn.clock.clone()));
+    // At most 100 fields is hyper's own default, and cheapest so; `head::check` counts for both.
+    let http = http1::Builder::new()
+        .max_buf_size(limits::HEAD)
+        .serve_connection(io, service_fn(|request| answer(&conn, request)));
+    let mut http = pin!(http);
+    let limits = conn.worker.shared.limits.clone();
+    let mut watch = pin!(conn.clock.watch(&limits, true));
+    tokio::select! {
+        _ = http.as_mut() => return,
+        verdict = watch.as_mut() => return closed(verdict),
+        () = stop.cancelled() => {}
+    }
+    http.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = http => {}
+        verdict = watch => closed(verdict),
+    }
+}
+
+async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: CancellationToken) {
+    let conn = Conn::new(worker, &stream, None);
+    let io = TokioIo::new(Watched::new(stream, conn.clock.clone()));
+    let limits = conn.worker.shared.limits.clone();
+    let http = http2::Builder::new(Streams::new(&limits))
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits::HEAD as u32)
+        .max_concurrent_streams(limits::STREAMS)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_send_buf_size(limits::STREAM_WINDOW as usize)
+        .keep_alive_interval(limits::PING_INTERVAL)
+        .keep_alive_timeout(limits::PING_TIME)
+        .serve_connection(io, service_fn(|request| answer(&conn, request)));
+    let mut http = pin!(http);
+    let mut watch = pin!(conn.clock.watch(&limits, false));
+    let verdict = tokio::select! {
+        _ = http.as_mut() => return,
+        verdict = watch.as_mut() => Some(verdict),
+        () = stop.cancelled() => None,
+    };
+    // GOAWAY, then as long as the streams take; a peer that is only idle gets a moment.
+    http.as_mut().graceful_shutdown();
+    let patience = match verdict {
+        Some(Verdict::Idle) => limits::LINGER_TIME,
+        Some(_) => return,
+        None => Duration::MAX,
+    };
+    tokio::select! {
+        _ = http => {}
+        () = tokio::time::sleep(patience) => {}
+        verdict = conn.clock.watch(&limits, false), if patience == Duration::MAX => closed(verdict),
+    }
+}
+
+fn closed(verdict: Verdict) {
+    tracing::debug!(?verdict, "connection closed");
+}
+
+/// hyper wants a result; an exchange always has an answer.
+fn answer(
+    conn: &Arc<Conn>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Answer>, std::convert::Infallible>> + Send + use<> {
+    let answer = exchange(conn.clone(), request);
+    async move { Ok(answer.await) }
+}
+
+impl Conn {
+    fn new(
+        worker: Arc<Worker>,
+        stream: &TlsStream<TcpStream>,
+        delivery: Option<Arc<Delivery>>,
+    ) -> Arc<Self> {
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        Arc::new(Self {
+            peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
+            sni: session.server_name().map(str::to_owned),
+            clock: Arc::new(Clock::new()),
+            worker,
+            delivery,
+        })
+    }
+}
+
+/// Runs HTTP/2 streams, and gives up those that nobody wakes any more.
+#[derive(Clone)]
+struct Streams {
+    patience: Duration,
+}
+
+impl Streams {
+    fn new(limits: &Limits) -> Self {
+        let longest = limits.response_time.max(limits.connect_time);
+        Self {
+            patience: longest.max(limits::VAULT_TIME) + limits.body_idle_time,
+        }
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let patience = self.patience;
+        tokio::spawn(async move {
+            // Dropped, a stream is reset.
+            let _ = unless_stalled(patience, stream).await;
+        });
+    }
+}
+
+/// Exchanges may be moved between threads, whatever shape the runtime has.
+#[allow(dead_code, reason = "checked by compiling")]
+fn exchanges_are_send(conn: &Arc<Conn>, request: Request<Incoming>) -> Pin<Box<dyn Send>> {
+    Box::pin(answer(conn, request))
+}

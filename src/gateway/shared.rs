@@ -1,0 +1,93 @@
+//! What all workers share: the routes, the policies, the door to the vault, the budgets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::body::hold::HoldBudget;
+use super::body::rewrite::BodyRewrite;
+use super::metrics::{Metrics, RouteMetrics};
+use super::restore_budget::RestoreBudget;
+use super::routes::Routes;
+use super::upstream::Upstreams;
+use crate::config::{self, Format, Limits};
+use crate::error::{Code, Fault, Stage};
+use crate::observe::access::AccessLog;
+use crate::policy::Policy;
+use crate::pseudonym::Kinds;
+use crate::rewrite::Job;
+use crate::rewrite::own::OwnIdentifiers;
+use crate::vault_link::{Lease, VaultLink};
+
+pub struct Shared {
+    pub routes: Routes,
+    pub limits: Arc<Limits>,
+    pub metrics: Arc<Metrics>,
+    /// Counters of requests that found no route.
+    pub unrouted: RouteMetrics,
+    pub hold: HoldBudget,
+    pub restore: RestoreBudget,
+    pub kinds: Arc<Kinds>,
+    pub policies: Vec<Arc<Policy>>,
+    /// `None` only where no route has a domain.
+    pub link: Option<Arc<VaultLink>>,
+    #[cfg(test)]
+    pub test_rewrite: Option<super::tests::TestRewrite>,
+}
+
+impl Shared {
+    /// The lease that a route's domain needs now; `None` for a route without a domain.
+    ///
+    /// # Errors
+    /// [`Code::NotReady`].
+    pub fn lease(&self, route: &config::Route) -> Result<Option<Arc<Lease>>, Fault> {
+        let Some(domain) = route.domain else {
+            return Ok(None);
+        };
+        let lease = self.link.as_ref().and_then(|link| link.lease(domain));
+        let lease = lease.ok_or_else(|| Fault::new(Code::NotReady, Stage::Authorise))?;
+        Ok(Some(lease))
+    }
+
+    /// The rewriting of one body by `policy` (an index into the configuration's policies).
+    ///
+    /// # Errors
+    /// [`Code::NotReady`].
+    pub fn rewrite(
+        &self,
+        route: &config::Route,
+        policy: usize,
+        format: Format,
+        own: Option<Arc<OwnIdentifiers>>,
+    ) -> Result<BodyRewrite, Fault> {
+        #[cfg(test)]
+        if let Some(test) = &self.test_rewrite {
+            return Ok(BodyRewrite::Test(test.clone()));
+        }
+        Ok(BodyRewrite::new(Job {
+            policy: self.policies[policy].clone(),
+            kinds: self.kinds.clone(),
+            format,
+            lease: self.lease(route)?,
+            limits: self.limits.clone(),
+            own,
+        }))
+    }
+}
+
+/// What one worker has of its own, beside what all share.
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub upstreams: Upstreams,
+    pub access: AccessLog,
+    /// Random, of this process and worker.
+    pub mark: u64,
+    pub requests: AtomicU64,
+}
+
+impl Worker {
+    /// An id for a problem document and its log line: random start, then counted.
+    pub fn request_id(&self) -> String {
+        let n = self.requests.fetch_add(1, Relaxed);
+        format!("{:012x}-{n:x}", self.mark & 0xffff_ffff_ffff)
+    }
+}

@@ -1,0 +1,167 @@
+//! What is remembered of one request, for the log, the metrics and the problem document.
+//!
+//! What enters: sizes, counts, codes. What leaves: one line and one sample when the exchange is
+//! over, however it ended. What can never happen: a value, a path or a query is kept here.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{Method, Version};
+
+use super::clock::InFlight;
+use super::metrics::Sample;
+use super::serve::Conn;
+use crate::error::Fault;
+use crate::observe::access::Line;
+use crate::rewrite::Summary;
+
+const NO_ROUTE: usize = usize::MAX;
+
+/// One request, from its head to the last byte of its answer.
+pub struct Story {
+    pub conn: Arc<Conn>,
+    /// Distinct among all requests of all gateways, for practical purposes; says nothing.
+    pub id: String,
+    started: Instant,
+    method: &'static str,
+    protocol: &'static str,
+    route: AtomicUsize,
+    status: AtomicU16,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    records: AtomicU64,
+    replaced: AtomicU64,
+    first_sights: AtomicU64,
+    fault: OnceLock<Fault>,
+    /// Part of a streamed body has been handed to the backend.
+    partial: AtomicBool,
+    delivered: AtomicBool,
+    _in_flight: InFlight,
+}
+
+impl Story {
+    pub fn begin(conn: Arc<Conn>, parts: &Parts) -> Arc<Self> {
+        Arc::new(Self {
+            id: conn.worker.request_id(),
+            started: Instant::now(),
+            method: known(&parts.method),
+            protocol: match parts.version {
+                Version::HTTP_2 => "h2",
+                Version::HTTP_10 => "http/1.0",
+                _ => "http/1.1",
+            },
+            route: AtomicUsize::new(NO_ROUTE),
+            status: AtomicU16::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            first_sights: AtomicU64::new(0),
+            fault: OnceLock::new(),
+            partial: AtomicBool::new(false),
+            delivered: AtomicBool::new(false),
+            _in_flight: conn.clock.request(),
+            conn,
+        })
+    }
+
+    pub fn takes_route(&self, index: usize) {
+        self.route.store(index, Relaxed);
+    }
+
+    pub fn answers(&self, status: http::StatusCode) {
+        self.status.store(status.as_u16(), Relaxed);
+    }
+
+    pub fn received(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub fn rewrote(&self, summary: Summary) {
+        self.records.fetch_add(summary.records, Relaxed);
+        self.replaced.fetch_add(summary.replaced, Relaxed);
+        self.first_sights.fetch_add(summary.first_sights, Relaxed);
+    }
+
+    /// The first fault is the one that counts: later ones are its echoes.
+    pub fn fail(&self, fault: Fault) {
+        let _ = self.fault.set(fault);
+    }
+
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+
+    pub fn partly_sent(&self) {
+        self.partial.store(true, Relaxed);
+    }
+
+    pub fn is_partly_sent(&self) -> bool {
+        self.partial.load(Relaxed)
+    }
+
+    /// The last byte of the answer has been handed over.
+    pub fn delivered(&self) {
+        self.delivered.store(true, Relaxed);
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let worker = &self.conn.worker;
+        let route = match self.route.load(Relaxed) {
+            NO_ROUTE => None,
+            index => Some(worker.shared.routes.get(index)),
+        };
+        let elapsed = self.started.elapsed();
+        let sample = Sample {
+            status: self.status.load(Relaxed),
+            seconds: elapsed.as_secs_f64(),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            records: self.records.load(Relaxed),
+            replaced: self.replaced.load(Relaxed),
+            first_sights: self.first_sights.load(Relaxed),
+            fault: self.fault.get(),
+        };
+        route.map_or(&worker.shared.unrouted, |r| &r.metrics).add(&sample);
+        worker.access.write(&Line {
+            request: &self.id,
+            route: route.map(|r| r.config.name.as_str()),
+            method: self.method,
+            protocol: self.protocol,
+            status: sample.status,
+            client: self.conn.peer.as_ref().map(|p| p.id.as_str()),
+            bytes_in: sample.bytes_in,
+            bytes_out: sample.bytes_out,
+            micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            records: sample.records,
+            replaced: sample.replaced,
+            first_sights: sample.first_sights,
+            code: sample.fault.map(|f| f.code.name()),
+            whole: self.delivered.load(Relaxed),
+        });
+    }
+}
+
+/// A method name of the standard; what a client made up is not repeated.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}

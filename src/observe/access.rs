@@ -1,0 +1,176 @@
+//! The access log: one JSON line a request, on standard error with the rest of the log.
+//!
+//! What enters: what a request's story holds. What leaves: lines, written together a few times a
+//! second (a system call a request would cost more than the request's routing). What can never
+//! happen: a path, a query, an address or a value in a line; every text in it is a configured
+//! name, a registered id or a constant.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::limits::ACCESS_LOG_BYTES;
+
+/// One request.
+pub struct Line<'a> {
+    pub request: &'a str,
+    pub route: Option<&'a str>,
+    pub method: &'static str,
+    pub protocol: &'static str,
+    /// 0: the client went before an answer.
+    pub status: u16,
+    /// Registered id of the client's certificate.
+    pub client: Option<&'a str>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub micros: u64,
+    pub records: u64,
+    pub replaced: u64,
+    pub first_sights: u64,
+    pub code: Option<&'static str>,
+    /// Whether the answer's last byte was handed over.
+    pub whole: bool,
+}
+
+/// One worker's lines, not yet written.
+#[derive(Default)]
+pub struct AccessLog {
+    waiting: Mutex<Vec<u8>>,
+}
+
+impl AccessLog {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn write(&self, line: &Line<'_>) {
+        let mut waiting = self.lock();
+        append(&mut waiting, line, SystemTime::now());
+        if waiting.len() >= ACCESS_LOG_BYTES {
+            flush(&mut waiting);
+        }
+    }
+
+    /// Writes what waits. Called every [`crate::limits::ACCESS_LOG_TIME`].
+    pub fn flush(&self) {
+        flush(&mut self.lock());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        // A panic elsewhere leaves at worst half a line.
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn flush(waiting: &mut Vec<u8>) {
+    if !waiting.is_empty() {
+        // There is nowhere to report that standard error is gone.
+        let _ = std::io::stderr().lock().write_all(waiting);
+        waiting.clear();
+    }
+}
+
+fn append(out: &mut Vec<u8>, line: &Line<'_>, now: SystemTime) {
+    out.extend_from_slice(b"{\"time\":\"");
+    time(out, now);
+    out.extend_from_slice(b"\",\"access\":\"");
+    text(out, line.request);
+    for (name, value) in [
+        ("route", line.route.unwrap_or("-")),
+        ("method", line.method),
+        ("protocol", line.protocol),
+        ("client", line.client.unwrap_or("-")),
+        ("code", line.code.unwrap_or("-")),
+    ] {
+        let _ = write!(out, "\",\"{name}\":\"");
+        text(out, value);
+    }
+    let _ = writeln!(
+        out,
+        "\",\"status\":{},\"in\":{},\"out\":{},\"us\":{},\"records\":{},\"replaced\":{},\"first_sights\":{},\"whole\":{}}}",
+        line.status,
+        line.bytes_in,
+        line.bytes_out,
+        line.micros,
+        line.records,
+        line.replaced,
+        line.first_sights,
+        line.whole,
+    );
+}
+
+/// Configured names and ids need no escapes; should one, it shows as `?` and breaks no line.
+fn text(out: &mut Vec<u8>, value: &str) {
+    let safe = |b: u8| if b < 0x20 || matches!(b, b'"' | b'\\') { b'?' } else { b };
+    out.extend(value.bytes().map(safe));
+}
+
+/// RFC 3339 in UTC, with milliseconds.
+fn time(out: &mut Vec<u8>, now: SystemTime) {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since.subsec_millis()
+    );
+}
+
+/// The Gregorian date of a day since 1970-01-01, counted in eras of 400 years from 1 March.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn path_12_a_line_is_one_json_object_with_its_time() {
+        let line = Line {
+            request: "a-1",
+            route: Some("re\"sults"),
+            method: "POST",
+            protocol: "h2",
+            status: 200,
+            client: None,
+            bytes_in: 1,
+            bytes_out: 2,
+            micros: 3,
+            records: 4,
+            replaced: 5,
+            first_sights: 6,
+            code: None,
+            whole: true,
+        };
+        let mut out = Vec::new();
+        let leap = UNIX_EPOCH + Duration::from_millis(1_709_210_096_789);
+        append(&mut out, &line, leap);
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["time"], "2024-02-29T12:34:56.789Z");
+        assert_eq!(read["route"], "re?sults");
+        assert_eq!(read["client"], "-");
+        assert_eq!(read["us"], 3);
+        assert_eq!(read["whole"], true);
+        assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! Codes that an organisation gives out: subscriber, kit, provider.
+
+/// Shorter ones are no identifiers of ours; a UUID has 36 characters, and nothing that people
+/// read out or print on a tube comes near the upper end.
+const LENGTH: std::ops::RangeInclusive<usize> = 4..=64;
+
+/// Groups of ASCII letters and digits with single hyphens between them, with a digit or a hyphen
+/// somewhere (a bare word is no code). Case does not count: printed codes are read out and typed
+/// in, so the normal form is upper case. Zeros count, leading ones too.
+pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
+    let mut before = b'-';
+    let mut is_code = false;
+    for byte in value.bytes() {
+        let in_group = byte.is_ascii_alphanumeric();
+        if !in_group && (byte != b'-' || before == b'-') {
+            return None;
+        }
+        is_code |= !byte.is_ascii_alphabetic();
+        before = byte;
+    }
+    if before == b'-' || !is_code || !LENGTH.contains(&value.len()) {
+        return None;
+    }
+    let start = out.len();
+    out.extend_from_slice(value.as_bytes());
+    out[start..].make_ascii_uppercase();
+    Some(())
+}
+
+/// Four or more zeros or nines, and nothing else behind the letters: `0000`, `SUB-00000000`.
+pub(super) fn is_sentinel(value: &str) -> bool {
+    let digits = value.trim_start_matches(|char: char| char.is_ascii_alphabetic() || char == '-');
+    digits.len() >= 4
+        && (digits.bytes().all(|byte| byte == b'0') || digits.bytes().all(|byte| byte == b'9'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(value: &str) -> Option<String> {
+        let mut out = Vec::new();
+        write(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn case_is_folded_and_nothing_else() {
+        assert_eq!(normal("sub-00000001").as_deref(), Some("SUB-00000001"));
+        assert_eq!(normal("KIT-abcdefab").as_deref(), Some("KIT-ABCDEFAB"));
+        assert_eq!(normal("9990000018").as_deref(), Some("9990000018"));
+        assert_ne!(normal("SUB-0001"), normal("SUB-001"));
+        assert_ne!(normal("SUB-0001"), normal("SUB0001"));
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        for value in [
+            "-SUB-1",
+            "SUB-1-",
+            "SUB--1",
+            "SUB_1",
+            "SUB 1",
+            "SÜB-1",
+            "S-1",
+            "true",
+            "1.50",
+            "{\"a\":1}",
+        ] {
+            assert_eq!(normal(value), None, "{value}");
+        }
+        assert_eq!(normal(&"1".repeat(65)), None);
+    }
+
+    #[test]
+    fn zeros_and_nines_are_sentinels() {
+        for value in [
+            "0000",
+            "SUB-00000000",
+            "kit-99999999",
+            "9999999999",
+            "A-B-0000",
+        ] {
+            assert!(is_sentinel(value), "{value}");
+        }
+        for value in [
+            "PRV-000",
+            "SUB-00000009",
+            "0000-1",
+            "SUB-90000000",
+            "KIT-0000000A",
+            "0099",
+            "SUB-",
+        ] {
+            assert!(!is_sentinel(value), "{value}");
+        }
+    }
+}
