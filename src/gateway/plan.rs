@@ -65,7 +65,7 @@ pub fn grant(
     route.check_captures()?;
     query::check(head.query, &config.query)?;
     // The response's rewriting needs its lease too, and later would be too late.
-    let own = restores.then(Arc::<OwnIdentifiers>::default);
+    let own = restores.then(|| Arc::new(OwnIdentifiers::new(shared.limits.restore)));
     if restores {
         shared.lease(config)?;
     }

@@ -14,8 +14,8 @@ use crate::error::{Code, Fault, Stage};
 use crate::observe::access::AccessLog;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
-use crate::rewrite::Job;
 use crate::rewrite::own::OwnIdentifiers;
+use crate::rewrite::{Job, Keeper};
 use crate::vault_link::{Lease, VaultLink};
 
 pub struct Shared {
@@ -67,7 +67,7 @@ impl Shared {
             policy: self.policies[policy].clone(),
             kinds: self.kinds.clone(),
             format,
-            lease: self.lease(route)?,
+            keeper: self.lease(route)?.map(|lease| lease as Arc<dyn Keeper>),
             limits: self.limits.clone(),
             own,
         }))

@@ -5,6 +5,7 @@
 //! outlives the request, or answers for a pseudonym that this request did not make.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
 use crate::pseudonym::KindId;
@@ -48,6 +49,17 @@ impl OwnIdentifiers {
     /// Distinct identifiers so far, for the client's budget.
     pub fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// One number for each distinct identifier, to count them over requests. Of its pseudonym,
+    /// which is uniformly spread and nobody's to choose.
+    pub fn marks(&self) -> Vec<u64> {
+        let mark = |key: &(KindId, Box<str>)| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            hasher.finish()
+        };
+        self.lock().keys().map(mark).collect()
     }
 
     pub fn is_empty(&self) -> bool {
