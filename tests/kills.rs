@@ -3,7 +3,6 @@
 //! only after its sync, shown from a trace of its system calls.
 
 use std::collections::HashMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -108,7 +107,9 @@ fn path_16_the_vault_answers_only_after_its_sync() {
     // Each sync is held back by 200 ms before it returns: an answer that does not wait for it
     // would come earlier.
     installation.start_vault_under(&[
+        // Detached, so that the vault itself is the child that is stopped.
         "strace",
+        "-D",
         "-f",
         "-ttt",
         "-T",

@@ -195,7 +195,12 @@ impl Folder {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let random = u64::from_ne_bytes(random);
         let path = std::env::temp_dir().join(format!("{name}-{random:016x}"));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
         Ok(Self(path))
     }
 

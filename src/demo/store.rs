@@ -152,6 +152,12 @@ impl Store {
         self.0.query_row(&sql, [], |row| row.get(0))
     }
 
+    /// The body that was stored last.
+    pub fn last(&self, table: Table) -> rusqlite::Result<String> {
+        let sql = format!("SELECT body FROM {} ORDER BY id DESC LIMIT 1", table.name());
+        self.0.query_row(&sql, [], |row| row.get(0))
+    }
+
     pub fn run(&self, query: &Query) -> rusqlite::Result<Rows> {
         let mut statement = self.0.prepare(query.sql)?;
         let columns: Vec<String> = statement

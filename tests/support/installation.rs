@@ -194,21 +194,20 @@ impl Installation {
     }
 
     fn worlds(&self) -> String {
-        let certs = "certs";
         format!(
             r#"
 [gateway]
 listen = ["{gateway}"]
-tls = {{ certificate = "{certs}/gateway.pem", key = "{certs}/gateway.key", client_ca = "{certs}/{CA}" }}
-vault = {{ address = "https://127.0.0.1:{vault_port}", certificate = "{certs}/gateway-link.pem", key = "{certs}/gateway-link.key", ca = "{certs}/{CA}" }}
+tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key", client_ca = "certs/{CA}" }}
+vault = {{ address = "https://127.0.0.1:{vault_port}", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
 observe = "{gateway_observe}"
 
 [vault]
 listen = "{vault}"
-tls = {{ certificate = "{certs}/vault.pem", key = "{certs}/vault.key", client_ca = "{certs}/{CA}" }}
+tls = {{ certificate = "certs/vault.pem", key = "certs/vault.key", client_ca = "certs/vault-ca.pem" }}
 store = "sqlite:vault/vault.sqlite"
-root_key = "{certs}/vault-root.key"
-registry = "{certs}/registry.toml"
+root_key = "certs/vault-root.key"
+registry = "certs/registry.toml"
 observe = "{vault_observe}"
 
 [domain.improvement]
@@ -229,8 +228,8 @@ prefix = "eth"
 }
 
 /// Files of `certs init`.
-pub const CA: &str = "ca.pem";
-pub const CLIENT: (&str, &str) = ("client.pem", "client.key");
+pub const CA: &str = "gateway-ca.pem";
+pub const CLIENT: (&str, &str) = ("people/provider-1.pem", "people/provider-1.key");
 
 /// The executable under test.
 pub fn executable() -> Command {

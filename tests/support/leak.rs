@@ -187,7 +187,7 @@ pub fn prove() {
     assert_eq!(found("longer", b"19990000018 99900000185 SUB-1234567"), 0);
     assert_eq!(found("hex", b"5355422d3132333435363738"), 1);
     assert_eq!(found("base64", b"U1VCLTEyMzQ1Njc4"), 1);
-    for shift in 0..20 {
+    for shift in [0, 1, 6, 11, 12, 13] {
         let mut far = vec![b'.'; (8 << 20) - shift];
         far.extend_from_slice(b"SUB-12345678.");
         assert_eq!(found("border", &far), 1, "{shift}");

@@ -179,12 +179,16 @@ impl Reader {
         }
         let start = self.at;
         let mut depth = 0usize;
-        while self.at < self.tokens.len() {
-            let (open, close) = (self.sign(0, '{'), self.sign(0, '}'));
-            let ends = depth == 0 && self.sign(0, ';');
+        while let Some(token) = self.token(0).cloned() {
+            let open = matches!(token, Token::Sign('{' | '(' | '['));
+            let close = matches!(token, Token::Sign('}' | ')' | ']'));
+            if close && depth == 0 {
+                break; // the end of what surrounds a member or a statement
+            }
             depth = depth + usize::from(open) - usize::from(close);
             self.at += 1;
-            if ends || (close && depth == 0) {
+            let ends = matches!(token, Token::Sign('}' | ';' | ','));
+            if depth == 0 && ends {
                 break;
             }
         }

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 /// One body as it arrived.
 #[derive(Clone)]
@@ -13,9 +12,7 @@ pub struct Arrival {
     pub bytes: Vec<u8>,
     /// Whether it ended as its framing said.
     pub whole: bool,
-    /// When its first byte had been read.
-    pub began: Instant,
-    /// The same, on the wall clock, in seconds (to compare with a trace of system calls).
+    /// When its first byte was there: seconds since 1970, to compare with a trace of system calls.
     pub began_unix: f64,
 }
 
@@ -55,7 +52,6 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Arrival>>) {
         let mut arrival = Arrival {
             bytes: Vec::new(),
             whole: false,
-            began: Instant::now(),
             began_unix: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .unwrap()

@@ -24,13 +24,14 @@ pub struct Trace(Vec<Call>);
 
 impl Trace {
     pub fn read(file: &Path) -> Self {
-        let text = fs::read_to_string(file).expect("strace has written its file");
+        let text = ended(file);
         let mut open: HashMap<(String, String), (f64, String)> = HashMap::new();
         let mut calls = Vec::new();
         for line in text.lines() {
-            let mut words = line.splitn(3, char::is_whitespace);
-            let (Some(thread), Some(time), Some(rest)) = (words.next(), words.next(), words.next())
-            else {
+            let Some((thread, line)) = line.split_once(' ') else {
+                continue;
+            };
+            let Some((time, rest)) = line.trim_start().split_once(' ') else {
                 continue;
             };
             let Ok(time) = time.parse::<f64>() else {
@@ -83,6 +84,22 @@ impl Trace {
                 && call.path.contains(&own)
         })
     }
+}
+
+/// The whole trace: strace writes its last line when the process has ended.
+fn ended(file: &Path) -> String {
+    for _ in 0..500 {
+        let text = fs::read_to_string(file).expect("strace has written its file");
+        if text
+            .lines()
+            .next_back()
+            .is_some_and(|line| line.contains("+++ exited with"))
+        {
+            return text;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("strace has not ended");
 }
 
 /// `7<TCP:[127.0.0.1:8200->127.0.0.1:41234]>, …` → `TCP:[…]`
