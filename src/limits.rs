@@ -45,6 +45,24 @@ pub const HOLD_WAIT: Duration = Duration::from_secs(2);
 /// much before it closes: closing at once makes TCP throw the answer away (RFC 9112, section 9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: u64 = 1024 * 1024;
+// --- policies -----------------------------------------------------------------------------
+
+/// Rules of one policy: each record shape has tens of places, and slots carry a rule in 16 bits.
+pub const RULES: usize = 4096;
+
+/// Distinct member names that the selectors of one policy list.
+pub const SELECTOR_NAMES: usize = 4096;
+
+/// Steps of one selector: what is nested deeper than `DEPTH` never arrives.
+pub const SELECTOR_STEPS: usize = DEPTH;
+
+/// States of a policy's automaton. Some selectors (`$..a.*.*.*`) need a number of states that
+/// is exponential in their length; real policies need tens.
+pub const AUTOMATON_STATES: usize = 1024;
+
+/// Bytes that a scanner indexes in one go: small enough that every connection can have its own
+/// index (16 KiB at four bytes a token), large enough that starting a batch costs nothing.
+pub const INDEX_BATCH: usize = 4096;
 
 // --- heads --------------------------------------------------------------------------------
 

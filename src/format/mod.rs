@@ -4,20 +4,40 @@
 //! rule wants answered) and the number of bytes that are now final. What can never happen: a
 //! byte outside a slot changes, or malformed input passes.
 //!
+//! | room | what it does |
+//! |---|---|
+//! | [`json`], [`ndjson`] | the two formats of this version: thin, both on `machine` |
+//! | `machine` | the JSON grammar, places, records and drops; a byte walk and a token walk |
+//! | `simd` | 64 bytes at a time into bitmaps of tokens; the only file with `unsafe` |
+//! | `number`, `text` | numbers and strings of RFC 8259, read and written |
+//! | [`splice`] | a segment with its answers in place |
+//! | [`fuzz`] | fuzz bodies as plain functions |
+//!
 //! The seams that later formats use:
-//! - **nesting**: windows are slices and slots carry a base, so a scanner can call another on a
-//!   part of its own window (a part of multipart, a value that is itself JSON);
+//! - **nesting**: windows are slices and slots are relative to them, so a scanner can call another
+//!   on a part of its own window (a part of multipart, a value that is itself JSON) and add its
+//!   own offset to the slots and faults that come back;
 //! - **held segments**: a scanner that still needs to patch earlier bytes (a length) releases
 //!   nothing until it knows them, and adds a slot for those bytes; slots are sorted before splicing;
 //! - **column entry**: resolving works on values and rules, not on bytes of a format, so batches of
 //!   columns (Parquet, Arrow) enter at `rewrite::resolve`.
 
 use crate::error::Fault;
+use crate::limits;
 use crate::policy::RuleId;
 
+pub mod fuzz;
 pub mod json;
+mod machine;
 pub mod ndjson;
+mod number;
+mod simd;
 pub mod splice;
+mod text;
+
+pub use json::Json;
+pub use ndjson::Ndjson;
+pub use splice::splice;
 
 /// A run of bytes that a rule wants answered. Offsets are relative to the window that was
 /// passed to [`Scanner::scan`].
@@ -27,9 +47,11 @@ pub struct Slot {
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
+    /// [`RuleId::UNLISTED`] for an extent that no rule asked for.
     pub rule: RuleId,
     pub shape: Shape,
-    /// Which record of this body the value stands in, counted from 0.
+    /// Which record of this body the value stands in, counted from 0. (An extent may reach over
+    /// several dropped members or records; it counts as in the one where it ends.)
     pub record: u64,
 }
 
@@ -46,20 +68,61 @@ pub enum Shape {
     Boolean,
     /// An array or object: its raw bytes are its value.
     Container,
-    /// Nothing to resolve: these bytes are left out (a dropped member with its separator).
+    /// Nothing to resolve: these bytes are left out (a dropped member with its separator). One
+    /// large dropped value may arrive as several extents.
     Extent,
 }
 
 /// What a scan step found.
 #[derive(Default, Debug)]
 pub struct Found {
-    /// Slots whose bytes are wholly inside the released part, in order of `start`, and those
-    /// still pending behind it.
+    /// Slots in order of `start`, never overlapping: those that the caller left in from earlier
+    /// calls, then the new ones.
     pub slots: Vec<Slot>,
-    /// Leading bytes of the window that are final: the next window starts behind them.
+    /// Leading bytes of the window that are final: the next window starts behind them. Set afresh
+    /// by each call.
     pub released: usize,
     /// How many records have ended so far in this body.
     pub records: u64,
+}
+
+impl Found {
+    /// Takes away the first `count` slots (those answered and spliced) and the released bytes:
+    /// what remains is relative to the next window. `count` is [`Found::ready`].
+    pub fn advance(&mut self, count: usize) {
+        self.slots.drain(..count);
+        for slot in &mut self.slots {
+            slot.start -= self.released;
+            slot.end -= self.released;
+        }
+        self.released = 0;
+    }
+
+    /// How many leading slots lie wholly in the released bytes.
+    pub fn ready(&self) -> usize {
+        self.slots.partition_point(|slot| slot.end <= self.released)
+    }
+}
+
+/// Bounds of one scan; defaults from [`limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a record, which is held until it is whole (and of anything else that is held).
+    pub record: usize,
+    /// Nesting of arrays and objects.
+    pub depth: usize,
+    /// Bytes of a value that a rule replaces.
+    pub value: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            record: limits::RECORD,
+            depth: limits::DEPTH,
+            value: limits::VALUE,
+        }
+    }
 }
 
 /// A format's push parser over one body.
@@ -67,9 +130,16 @@ pub struct Found {
 /// Life: `scan(window, false)`* then one `scan(window, true)`. Each call sees *all* bytes that
 /// were not released before, plus what has arrived since; the scanner remembers how far it has
 /// looked and does not look twice. Slots are pushed once. A slot that reaches behind `released`
-/// stays the caller's to keep (its offsets shift by `released`).
+/// stays the caller's to keep (its offsets shift by `released`, see [`Found::advance`]).
+///
+/// The bytes, the slots and the fault of a body do not depend on how it was cut into windows.
+/// After a fault every further call returns the same fault.
 pub trait Scanner: Send {
     /// Looks at the new bytes of `window`. `last`: no more bytes follow.
+    ///
+    /// # Errors
+    /// The first fault in byte order, with its absolute offset and place. Nothing is released
+    /// by the call that fails, and its slots are void.
     fn scan(&mut self, window: &[u8], last: bool, found: &mut Found) -> Result<(), Fault>;
 
     /// The value of a slot, unescaped, as the derivation sees it. `scratch` is used only when

@@ -7,16 +7,25 @@
 pub mod action;
 pub mod automaton;
 pub mod category;
+pub(crate) mod plan;
 pub mod selector;
 
 pub use action::{Action, Generalise, Mask, Redact, Scope};
-pub use automaton::Automaton;
+pub use automaton::{Automaton, StateId};
 pub use category::{Category, Purpose, Special};
-pub use selector::Selector;
+pub use selector::{Selector, SelectorError, Step};
+
+use plan::Plan;
 
 /// Index of a rule in its policy. Small, because every slot carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(pub u16);
+
+impl RuleId {
+    /// Stands in a slot that no rule asked for: a place that `unlisted = "drop"` leaves out.
+    /// [`Policy::rule`] must not be asked for it.
+    pub const UNLISTED: Self = Self(u16::MAX);
+}
 
 /// What happens to a value at a place that no rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -65,18 +74,20 @@ pub struct Policy {
     pub record: RecordUnit,
     pub rules: Vec<Rule>,
     pub automaton: Automaton,
+    /// What scanners do at each state of the automaton.
+    pub(crate) plan: Plan,
 }
 
 /// Why a list of rules does not make a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// Rule `rule` can never match: `by` comes first and matches every place it does.
-    Shadowed {
-        rule: usize,
-        by: usize,
-    },
-    /// The selectors need more states than the automaton holds.
+    /// Rules count from 0. Earlier rules match every place that `rule` does; `by` is the first
+    /// of them at the first such place.
+    #[error("rule {rule} can never match: earlier rules, such as rule {by}, match every place it does")]
+    Shadowed { rule: usize, by: usize },
+    #[error("the selectors need more states than the automaton holds ({})", crate::limits::AUTOMATON_STATES)]
     TooManyStates,
+    #[error("the policy has more rules or names than it may ({} each)", crate::limits::RULES)]
     TooManyRules,
 }
 
@@ -92,12 +103,15 @@ impl Policy {
         rules: Vec<Rule>,
     ) -> Result<Self, Vec<PolicyError>> {
         let automaton = Automaton::compile(rules.iter().map(|r| &r.at))?;
+        let actions: Vec<&Action> = rules.iter().map(|r| &r.action).collect();
+        let plan = Plan::new(&automaton, &actions, unlisted);
         Ok(Self {
             name: name.into(),
             unlisted,
             record,
             rules,
             automaton,
+            plan,
         })
     }
 

@@ -1,0 +1,460 @@
+//! Finds tokens, 64 bytes at a time.
+//!
+//! What enters: UTF-8, from a point between two tokens. What leaves: the positions of brackets,
+//! colons, commas, opening quotes and first bytes of numbers and literals outside strings (on
+//! lines: line feeds too). What can never happen: the levels differ; a test compares them all.
+//!
+//! This is the only file that may use `unsafe`: it calls functions compiled for instructions that
+//! were detected at run time, and loads and stores vectors within bounds that arrays prove.
+//!
+//! Positions inside strings are never tokens; a closing quote is none either (it is the last byte
+//! before the next token that is not white space). `0x0C` and `0x1A` count as operators, because
+//! that saves an instruction: the walk looks at every token's byte anyway.
+
+#![allow(unsafe_code)]
+
+use crate::limits::INDEX_BATCH;
+
+/// Tokens that the walk looks at together.
+const AHEAD: usize = 4;
+/// A batch of nothing but tokens, what was left over, and room for writing in strides.
+const ROOM: usize = AHEAD + INDEX_BATCH + 64;
+
+/// Which instructions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx2") && has!("pclmulqdq") && has!("bmi1") && has!("bmi2") && has!("popcnt") {
+                let wide = has!("avx512f") && has!("avx512bw") && has!("avx512vbmi2");
+                return if wide { Self::Avx512 } else { Self::Avx2 };
+            }
+        }
+        Self::Portable
+    }
+}
+
+/// The tokens of a window, found batch by batch.
+pub(super) struct Index {
+    tokens: [u32; ROOM],
+    head: usize,
+    tail: usize,
+    /// First byte that has not been indexed.
+    next: usize,
+    carry: Carry,
+    suspect: bool,
+    level: Level,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            tokens: [0; ROOM],
+            head: 0,
+            tail: 0,
+            next: 0,
+            carry: Carry::default(),
+            suspect: false,
+            level: Level::detect(),
+        }
+    }
+}
+
+impl Index {
+    /// Begins anew at `at`, which must stand between two tokens.
+    pub fn start(&mut self, at: usize) {
+        (self.head, self.tail, self.next) = (0, 0, at);
+        self.carry = Carry::default();
+        self.suspect = false;
+    }
+
+    /// The next four tokens; `None`: fewer are known.
+    #[inline(always)]
+    pub fn next_four(&self) -> Option<[u32; AHEAD]> {
+        self.tokens[self.head..self.tail].first_chunk().copied()
+    }
+
+    #[inline(always)]
+    pub fn skip(&mut self, count: usize) {
+        self.head += count;
+    }
+
+    /// Forgets tokens before `at`.
+    pub fn skip_to(&mut self, at: usize) {
+        while self.head < self.tail && (self.tokens[self.head] as usize) < at {
+            self.head += 1;
+        }
+    }
+
+    /// Whether strings among the known tokens may hold a backslash or a control character.
+    #[inline(always)]
+    pub fn suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// Indexes one more batch of `window`; `false`: there are no more bytes.
+    pub fn fill<const LINES: bool>(&mut self, window: &[u8]) -> bool {
+        let rest = &window[self.next..];
+        if rest.is_empty() {
+            return false;
+        }
+        let left = self.tail - self.head;
+        self.tokens.copy_within(self.head..self.tail, 0);
+        (self.head, self.tail) = (0, left);
+        let batch = &rest[..rest.len().min(INDEX_BATCH)];
+        let (blocks, end) = batch.as_chunks::<64>();
+        let at = self.next as u32; // The walk does not index windows over 4 GiB.
+        let mut suspect = self.blocks::<LINES>(blocks, at);
+        if !end.is_empty() && batch.len() == rest.len() {
+            let mut padded = [b' '; 64];
+            padded[..end.len()].copy_from_slice(end);
+            suspect |= self.blocks::<LINES>(&[padded], at + (blocks.len() * 64) as u32);
+            self.next = window.len();
+        } else {
+            self.next += blocks.len() * 64;
+        }
+        // A token that was left over may begin a string that reaches into this batch.
+        self.suspect = suspect | (self.suspect & (left > 0));
+        true
+    }
+
+    fn blocks<const LINES: bool>(&mut self, blocks: &[[u8; 64]], at: u32) -> bool {
+        let Self { tokens, tail, carry, .. } = self;
+        match self.level {
+            Level::Portable => portable::<LINES>(blocks, at, carry, tokens, tail),
+            // SAFETY: `detect` has seen every feature that the function is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { x86::avx2::<LINES>(blocks, at, carry, tokens, tail) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { x86::avx512::<LINES>(blocks, at, carry, tokens, tail) },
+        }
+    }
+}
+
+/// What one block knows of the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Carry {
+    /// The first byte is escaped (0 or 1).
+    escaped: u64,
+    /// All ones: the block begins inside a string.
+    in_string: u64,
+    /// The byte before was part of a number or literal (0 or 1).
+    scalar: u64,
+}
+
+/// One bit a byte of the block.
+struct Masks {
+    quote: u64,
+    backslash: u64,
+    operator: u64,
+    space: u64,
+    control: u64,
+}
+
+impl Carry {
+    /// The tokens of one block, and whether its strings need a closer look. `prefix_xor`: bit n
+    /// of the result is the parity of bits 0 to n.
+    #[inline(always)]
+    fn tokens(&mut self, masks: &Masks, prefix_xor: impl FnOnce(u64) -> u64) -> (u64, bool) {
+        let mut quote = masks.quote;
+        if masks.backslash | self.escaped != 0 {
+            quote &= !self.escape(masks.backslash);
+        }
+        // Opening quotes and what follows them, without the closing quotes.
+        let in_string = prefix_xor(quote) ^ self.in_string;
+        self.in_string = ((in_string as i64) >> 63) as u64;
+        let scalar = !(masks.operator | masks.space);
+        let bare = scalar & !quote;
+        let start = scalar & !(bare << 1 | self.scalar);
+        self.scalar = bare >> 63;
+        let tokens = (masks.operator | start) & !(in_string ^ quote);
+        let suspect = masks.backslash | (masks.control & in_string);
+        (tokens, suspect != 0)
+    }
+
+    /// Which bytes are escaped by the backslash before them.
+    #[cold]
+    fn escape(&mut self, backslash: u64) -> u64 {
+        let mut escaped = self.escaped;
+        let mut left = backslash & !escaped;
+        self.escaped = 0;
+        while left != 0 {
+            let first = left & left.wrapping_neg();
+            escaped |= first << 1;
+            self.escaped = first >> 63;
+            left &= !(first | first << 1);
+        }
+        escaped
+    }
+}
+
+/// Appends the positions of the set bits.
+#[inline(always)]
+fn append(mut bits: u64, at: u32, tokens: &mut [u32; ROOM], tail: &mut usize) {
+    let count = bits.count_ones() as usize;
+    let Some(room) = tokens[*tail..].first_chunk_mut::<64>() else {
+        return; // There is always room: `fill` begins with at most AHEAD tokens.
+    };
+    // In strides, so that the loop's length is easy to foresee.
+    let mut stride = 0;
+    while stride < count {
+        for token in &mut room[stride..stride + 8] {
+            *token = at + bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+        }
+        stride += 8;
+    }
+    *tail += count;
+}
+
+fn portable<const LINES: bool>(
+    blocks: &[[u8; 64]],
+    mut at: u32,
+    carry: &mut Carry,
+    tokens: &mut [u32; ROOM],
+    tail: &mut usize,
+) -> bool {
+    let mut suspect = false;
+    for block in blocks {
+        let masks = portable_masks::<LINES>(block);
+        let (bits, odd) = carry.tokens(&masks, |mut bits| {
+            for shift in [1, 2, 4, 8, 16, 32] {
+                bits ^= bits << shift;
+            }
+            bits
+        });
+        suspect |= odd;
+        append(bits, at, tokens, tail);
+        at += 64;
+    }
+    suspect
+}
+
+fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+    for (n, eight) in block.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        // The high bit of each byte of `word` that is below `bound` (bound at most 128).
+        let below = |word: u64, bound: u64| {
+            let low = (word & (ONES * 127)) + ONES * (128 - bound);
+            !(low | word) & (ONES << 7)
+        };
+        let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        // Gathers the eight high bits into the lowest byte.
+        let bits = |high: u64| ((high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * n);
+        let curled = word | (ONES * 0x20);
+        let line = if LINES { is(word, b'\n') } else { 0 };
+        let operator = is(curled, b'{') | is(curled, b'}') | is(curled, b':') | is(curled, b',');
+        let space = is(word, b' ') | is(word, b'\t') | is(word, b'\n') | is(word, b'\r');
+        masks.quote |= bits(is(word, b'"'));
+        masks.backslash |= bits(is(word, b'\\'));
+        masks.operator |= bits(operator | line);
+        masks.space |= bits(space);
+        masks.control |= bits(below(word, 32));
+    }
+    masks
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Carry, Masks, ROOM, append};
+
+    /// For each low half of a byte: the one operator (`| 0x20`) or white space that ends in it.
+    const OPERATORS: [i8; 16] = lookup(b":{,}");
+    const SPACES: [i8; 16] = lookup(b" \t\n\r");
+
+    const fn lookup(bytes: &[u8; 4]) -> [i8; 16] {
+        let mut table = [0; 16];
+        let mut n = 0;
+        while n < bytes.len() {
+            table[(bytes[n] & 15) as usize] = bytes[n] as i8;
+            n += 1;
+        }
+        table
+    }
+
+    /// Parity of all lower bits: carry-less multiplication by all ones.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq")]
+    fn prefix_xor(bits: u64) -> u64 {
+        let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1));
+        _mm_cvtsi128_si64(product) as u64
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt")]
+    pub fn avx2<const LINES: bool>(
+        blocks: &[[u8; 64]],
+        mut at: u32,
+        carry: &mut Carry,
+        tokens: &mut [u32; ROOM],
+        tail: &mut usize,
+    ) -> bool {
+        let table = |bytes: [i8; 16]| {
+            // SAFETY: sixteen bytes are loaded from sixteen.
+            _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+        };
+        let (operators, spaces) = (table(OPERATORS), table(SPACES));
+        let mut suspect = false;
+        for block in blocks {
+            let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+            for (n, half) in block.as_chunks::<32>().0.iter().enumerate() {
+                // SAFETY: 32 bytes are loaded from 32.
+                let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+                let bits = |found| u64::from(_mm256_movemask_epi8(found) as u32) << (32 * n);
+                let is = |byte| bits(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte)));
+                let curled = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
+                let operator = _mm256_cmpeq_epi8(curled, _mm256_shuffle_epi8(operators, bytes));
+                let space = _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(spaces, bytes));
+                let low = _mm256_min_epu8(bytes, _mm256_set1_epi8(31));
+                masks.quote |= is(b'"' as i8);
+                masks.backslash |= is(b'\\' as i8);
+                masks.operator |= bits(operator) | if LINES { is(b'\n' as i8) } else { 0 };
+                masks.space |= bits(space);
+                masks.control |= bits(_mm256_cmpeq_epi8(low, bytes));
+            }
+            let (bits, odd) = carry.tokens(&masks, |bits| prefix_xor(bits));
+            suspect |= odd;
+            append(bits, at, tokens, tail);
+            at += 64;
+        }
+        suspect
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,avx2,pclmulqdq,bmi1,bmi2,popcnt")]
+    pub fn avx512<const LINES: bool>(
+        blocks: &[[u8; 64]],
+        mut at: u32,
+        carry: &mut Carry,
+        tokens: &mut [u32; ROOM],
+        tail: &mut usize,
+    ) -> bool {
+        let table = |bytes: [i8; 16]| {
+            // SAFETY: sixteen bytes are loaded from sixteen.
+            _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+        };
+        let (operators, spaces) = (table(OPERATORS), table(SPACES));
+        let count_up: [u8; 64] = std::array::from_fn(|n| n as u8);
+        // SAFETY: 64 bytes are loaded from 64.
+        let count_up = unsafe { _mm512_loadu_si512(count_up.as_ptr().cast()) };
+        let mut suspect = false;
+        for block in blocks {
+            // SAFETY: 64 bytes are loaded from 64.
+            let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+            let is = |byte| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte));
+            let curled = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+            let operator = _mm512_cmpeq_epi8_mask(curled, _mm512_shuffle_epi8(operators, bytes));
+            let masks = Masks {
+                quote: is(b'"' as i8),
+                backslash: is(b'\\' as i8),
+                operator: operator | if LINES { is(b'\n' as i8) } else { 0 },
+                space: _mm512_cmpeq_epi8_mask(bytes, _mm512_shuffle_epi8(spaces, bytes)),
+                control: _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(32)),
+            };
+            let (bits, odd) = carry.tokens(&masks, |bits| prefix_xor(bits));
+            suspect |= odd;
+            let count = bits.count_ones() as usize;
+            let Some(room) = tokens[*tail..].first_chunk_mut::<64>() else {
+                return suspect; // There is always room, as in `append`.
+            };
+            // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
+            let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
+            for sixteen in room.as_chunks_mut::<16>().0.iter_mut().take(count.div_ceil(16)) {
+                let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
+                let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
+                // SAFETY: sixteen numbers are stored into sixteen.
+                unsafe { _mm512_storeu_si512(sixteen.as_mut_ptr().cast(), moved) };
+                packed = _mm512_alignr_epi64::<2>(packed, packed);
+            }
+            *tail += count;
+            at += 64;
+        }
+        suspect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn levels() -> Vec<Level> {
+        let mut levels = vec![Level::Portable];
+        #[cfg(target_arch = "x86_64")]
+        match Level::detect() {
+            Level::Avx512 => levels.extend([Level::Avx2, Level::Avx512]),
+            Level::Avx2 => levels.push(Level::Avx2),
+            Level::Portable => {}
+        }
+        levels
+    }
+
+    /// Every token, and whether anything was suspect.
+    fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool) {
+        let mut index = Index { level, ..Index::default() };
+        let (mut all, mut suspect) = (Vec::new(), false);
+        while index.fill::<LINES>(bytes) {
+            suspect |= index.suspect;
+            all.extend_from_slice(&index.tokens[index.head..index.tail]);
+            index.head = index.tail;
+        }
+        (all, suspect)
+    }
+
+    /// The same, one byte after the other.
+    fn slow<const LINES: bool>(bytes: &[u8]) -> (Vec<u32>, bool) {
+        let (mut all, mut suspect) = (Vec::new(), false);
+        let (mut inside, mut escaped, mut bare) = (false, false, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            let (was_escaped, was_bare) = (escaped, bare);
+            escaped = *byte == b'\\' && !was_escaped;
+            suspect |= *byte == b'\\' || (inside && *byte < 32);
+            let quote = *byte == b'"' && !was_escaped;
+            let operator = matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
+            let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            bare = !operator && !space && !quote;
+            let token = operator || (!space && !was_bare);
+            if token && !inside {
+                all.push(at as u32);
+            }
+            inside ^= quote;
+        }
+        (all, suspect)
+    }
+
+    proptest! {
+        #[test]
+        fn every_level_finds_what_a_byte_loop_finds(bytes in proptest::collection::vec(prop_oneof![
+            4 => proptest::sample::select(b"{}[]:,\"\"\"\\ \t\n\r01aet-".to_vec()),
+            1 => any::<u8>(),
+        ], 0..700)) {
+            for level in levels() {
+                prop_assert_eq!(index::<false>(level, &bytes), slow::<false>(&bytes), "{:?}", level);
+                prop_assert_eq!(index::<true>(level, &bytes), slow::<true>(&bytes), "{:?}", level);
+            }
+        }
+    }
+
+    #[test]
+    fn batches_join_without_a_seam() {
+        let mut bytes = b"[\"a\\\\\\\"b\", 12345, true, {\"c\": null}]\n".repeat(700);
+        bytes.extend_from_slice(&b",".repeat(2 * INDEX_BATCH + 3));
+        for level in levels() {
+            assert_eq!(index::<false>(level, &bytes), slow::<false>(&bytes), "{level:?}");
+            assert_eq!(index::<true>(level, &bytes), slow::<true>(&bytes), "{level:?}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What a scanner does at each place: the automaton and the actions in one flat table.
+//!
+//! What enters: an automaton, the actions of its rules, `unlisted`. What leaves: two nodes a
+//! state (below a kept container or not) with the verdict on a scalar and on a container. What
+//! can never happen: a scanner decides anything itself.
+
+use super::{Action, Automaton, RuleId, StateId, Unlisted};
+
+/// Index of a node: the automaton's state times two, plus one below a kept container.
+pub(crate) type NodeId = u16;
+
+/// Everything below passes and no name is looked at: the inside of a container that is kept,
+/// replaced or dropped whole.
+pub(crate) const QUIET: NodeId = 1;
+
+/// The record itself.
+pub(crate) const RECORD: NodeId = StateId::ROOT.0 * 2;
+
+/// What happens to a string, number, boolean or null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Pass,
+    /// A slot (but none for null and the empty string).
+    Slot,
+    /// A slot if it is a string: `restore` gives back whole strings only.
+    SlotText,
+    Drop,
+    Reject,
+    Unlisted,
+}
+
+/// What happens to an array or object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// Its inside is looked at.
+    Enter,
+    /// Its inside is looked at, and passes where no rule says otherwise.
+    EnterKept,
+    /// One slot for the whole.
+    Slot,
+    Drop,
+    Reject,
+    Unlisted,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    pub scalar: Scalar,
+    pub container: Container,
+    /// The rule of a slot; [`RuleId::UNLISTED`] where `unlisted` decides.
+    pub rule: RuleId,
+    pub element: NodeId,
+    /// Members whose name is not listed.
+    pub other: NodeId,
+    /// Where this node's hash table starts in `entries`.
+    table: u32,
+    /// Its size is 2^(64 - shift); 0: it lists no name.
+    shift: u8,
+}
+
+impl Node {
+    /// Whether a member's name can matter here.
+    pub fn lists_names(&self) -> bool {
+        self.shift != 0
+    }
+}
+
+/// A listed name in a node's hash table.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    ends: Ends,
+    /// Index into the automaton's names.
+    name: u16,
+    next: NodeId,
+}
+
+/// The first and last eight bytes of a name and its length: nearly always the whole comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    first: u64,
+    last: u64,
+    length: usize,
+}
+
+/// `Frame::name` of a member whose name no selector lists at its place.
+pub(crate) const NO_NAME: u16 = u16::MAX;
+
+/// Marks a free place in a hash table: no name is that long.
+const FREE: usize = usize::MAX;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    nodes: Box<[Node]>,
+    entries: Box<[Entry]>,
+    names: Box<[Box<str>]>,
+    /// The array of a stream of records, or the body itself: its elements are records.
+    pub body: NodeId,
+}
+
+impl Plan {
+    pub fn new(automaton: &Automaton, actions: &[&Action], unlisted: Unlisted) -> Self {
+        let mut nodes = Vec::with_capacity(automaton.states.len() * 2 + 2);
+        let mut entries = Vec::new();
+        for state in &automaton.states {
+            let (table, shift) = hash_table(&mut entries, &automaton.names, &state.edges);
+            for kept in [false, true] {
+                let action = state.rule.map(|r| actions[usize::from(r.0)]);
+                let (scalar, container) = verdicts(action, state.live, kept, unlisted);
+                nodes.push(Node {
+                    scalar,
+                    container,
+                    rule: state.rule.unwrap_or(RuleId::UNLISTED),
+                    element: state.element.0 * 2 + u16::from(kept),
+                    other: state.other.0 * 2 + u16::from(kept),
+                    table,
+                    shift,
+                });
+            }
+        }
+        let body = nodes.len();
+        let quiet = nodes[usize::from(QUIET)];
+        nodes.extend([Node { element: RECORD, ..quiet }; 2]);
+        Self {
+            nodes: nodes.into(),
+            entries: entries.into(),
+            names: automaton.names.clone().into(),
+            body: NodeId::try_from(body).expect("states are bounded by limits::AUTOMATON_STATES"),
+        }
+    }
+
+    #[inline(always)]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[usize::from(id)]
+    }
+
+    /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
+    #[inline(always)]
+    pub fn member(&self, from: NodeId, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
+        let node = self.node(from);
+        if !node.lists_names() {
+            return (node.other, NO_NAME);
+        }
+        let ends = Ends::of(bytes, start, end);
+        let mut at = ends.hash(node.shift);
+        let last = (1usize << (64 - node.shift)) - 1;
+        loop {
+            let entry = &self.entries[node.table as usize + at];
+            if entry.ends == ends {
+                // Names over 16 bytes may differ in the middle alone.
+                if ends.length <= 16 || self.is(entry.name, &bytes[start..end]) {
+                    return (entry.next | (from & 1), entry.name);
+                }
+            } else if entry.ends.length == FREE {
+                return (node.other, NO_NAME);
+            }
+            at = (at + 1) & last;
+        }
+    }
+
+    /// A listed name's text, for places in faults.
+    pub fn name(&self, name: u16) -> &str {
+        &self.names[usize::from(name)]
+    }
+
+    fn is(&self, name: u16, bytes: &[u8]) -> bool {
+        self.name(name).as_bytes() == bytes
+    }
+}
+
+/// What an action means for a scalar and for a container.
+fn verdicts(
+    action: Option<&Action>,
+    live: bool,
+    kept: bool,
+    unlisted: Unlisted,
+) -> (Scalar, Container) {
+    match action {
+        Some(Action::Keep) => (Scalar::Pass, Container::EnterKept),
+        Some(Action::Drop) => (Scalar::Drop, Container::Drop),
+        Some(Action::Reject) => (Scalar::Reject, Container::Reject),
+        Some(Action::Restore { .. }) => (Scalar::SlotText, Container::EnterKept),
+        Some(
+            Action::Redact(_) | Action::Mask(_) | Action::Pseudonym { .. } | Action::Generalise(_),
+        ) => (Scalar::Slot, Container::Slot),
+        None if kept => (Scalar::Pass, Container::EnterKept),
+        None => {
+            let (scalar, whole) = match unlisted {
+                Unlisted::Reject => (Scalar::Unlisted, Container::Unlisted),
+                Unlisted::Drop => (Scalar::Drop, Container::Drop),
+                Unlisted::Keep => (Scalar::Pass, Container::EnterKept),
+            };
+            (scalar, if live { Container::Enter } else { whole })
+        }
+    }
+}
+
+/// Appends a hash table (open addressing, at most half full) and says where it starts and how
+/// far a hash is shifted for it.
+fn hash_table(
+    entries: &mut Vec<Entry>,
+    names: &[Box<str>],
+    edges: &[(u16, StateId)],
+) -> (u32, u8) {
+    if edges.is_empty() {
+        return (0, 0);
+    }
+    let start = entries.len();
+    let size = (edges.len() * 2).next_power_of_two();
+    let shift = 64 - size.trailing_zeros();
+    let free = Entry {
+        ends: Ends {
+            first: 0,
+            last: 0,
+            length: FREE,
+        },
+        name: NO_NAME,
+        next: QUIET,
+    };
+    entries.resize(start + size, free);
+    let shift = u8::try_from(shift).expect("at most 63");
+    for (name, next) in edges {
+        let text = names[usize::from(*name)].as_bytes();
+        let ends = Ends::of(text, 0, text.len());
+        let mut at = ends.hash(shift);
+        while entries[start + at].ends.length != FREE {
+            at = (at + 1) % size;
+        }
+        entries[start + at] = Entry {
+            ends,
+            name: *name,
+            next: next.0 * 2,
+        };
+    }
+    let start = u32::try_from(start).expect("states times names is bounded by limits");
+    (start, shift)
+}
+
+impl Ends {
+    #[inline(always)]
+    fn of(bytes: &[u8], start: usize, end: usize) -> Self {
+        let length = end - start;
+        if length >= 8 {
+            return Self {
+                first: load(&bytes[start..]),
+                last: load(&bytes[end - 8..]),
+                length,
+            };
+        }
+        let first = match bytes.get(start..start + 8) {
+            Some(eight) => load(eight) & ((1 << (8 * length)) - 1),
+            None => short(&bytes[start..end]),
+        };
+        Self { first, last: 0, length }
+    }
+
+    #[inline(always)]
+    fn hash(&self, shift: u8) -> usize {
+        let mixed = (self.first ^ self.last.rotate_left(29) ^ self.length as u64)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // The table is never larger than usize.
+        (mixed >> shift) as usize
+    }
+}
+
+#[inline(always)]
+fn load(bytes: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(eight)
+}
+
+#[cold]
+fn short(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Selector;
+
+    #[test]
+    fn finds_names_of_every_length_and_no_others() {
+        let mut names: Vec<String> = (0..40).map(|n| "abcdefghijklmnopqrstuvwxyz0123456789____"[..n].into()).collect();
+        names.extend(["provider_id", "provider_no", "12345678middle12345678", "12345678maddle12345678"].map(String::from));
+        let selectors: Vec<Selector> = names
+            .iter()
+            .map(|n| Selector::parse(&format!("$['{n}']")).expect("parses"))
+            .collect();
+        let automaton = Automaton::compile(selectors.iter()).expect("compiles");
+        let keep = vec![&Action::Keep; names.len()];
+        let plan = Plan::new(&automaton, &keep, Unlisted::Reject);
+        for name in &names {
+            let id = automaton.member(StateId::ROOT, name);
+            for around in ["", "\": 1234567"] {
+                let text = format!("{around}{name}{around}");
+                let (start, end) = (around.len(), around.len() + name.len());
+                let (next, found) = plan.member(RECORD, text.as_bytes(), start, end);
+                assert_eq!((next, plan.name(found)), (id.0 * 2, name.as_str()));
+                let kept = plan.member(RECORD | 1, text.as_bytes(), start, end).0;
+                assert_eq!(kept, id.0 * 2 + 1);
+            }
+        }
+        for other in ["b", "abcdefgx", "provider_ip", "12345678muddle12345678", "\0", "ab\0"] {
+            let found = plan.member(RECORD, other.as_bytes(), 0, other.len());
+            assert_eq!(found, (StateId::DEAD.0 * 2, NO_NAME), "{other:?}");
+        }
+    }
+}
