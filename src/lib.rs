@@ -29,6 +29,7 @@
 //! | [`tls`] | server and client TLS, identities, roles in certificates |
 //! | [`config`] | one TOML file: raw (as written) → checked (as meant) |
 //! | [`observe`] | log, access log, metrics, readiness |
+//! | [`harden`] | no core dumps, no swap: what a process with keys asks of the system |
 //!
 //! Pure (no runtime, no clock, no disk, no randomness that is not handed in; they build with
 //! `--no-default-features`):
@@ -66,6 +67,8 @@ pub mod config;
 pub mod demo;
 #[cfg(feature = "worlds")]
 pub mod gateway;
+#[cfg(feature = "worlds")]
+pub mod harden;
 #[cfg(feature = "worlds")]
 pub mod observe;
 #[cfg(feature = "worlds")]

@@ -132,6 +132,9 @@ pub const ACCESS_LOG_BYTES: usize = 32 * 1024;
 /// After SIGTERM, requests in flight may take this long. *(configurable)*
 pub const DRAIN_TIME: Duration = Duration::from_secs(20);
 
+/// Pause after a failed accept (too many open files): trying at once would only burn a core.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 // --- vault --------------------------------------------------------------------------------
 
 /// One call to the vault, its fsync included.
@@ -165,6 +168,80 @@ pub const REVEAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A client certificate's clock may be off by this much in signed statements.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
+// --- inside the vault and its link ----------------------------------------------------------
+
+/// Connections to the vault at once: gateways and officers, not the public.
+pub const VAULT_CONNECTIONS: usize = 256;
+
+/// Concurrent streams of one connection to the vault: a link keeps a few batches in flight.
+pub const VAULT_STREAMS: u32 = 32;
+
+/// Messages to the vault whose bodies are in memory at once: 16 of the largest are 64 MiB.
+pub const VAULT_IN_FLIGHT: usize = 16;
+
+/// Header fields of a request to the vault, all together: it reads none beside `content-type`.
+pub const VAULT_HEAD: u32 = 16 * 1024;
+
+/// A connection to the vault without a request: longer than the time between two renewals.
+pub const VAULT_IDLE_TIME: Duration = Duration::from_secs(20 * 60);
+
+/// HTTP/2 pings on a vault connection; one without an answer within as long is dead.
+pub const VAULT_PING_TIME: Duration = Duration::from_secs(20);
+
+/// Sealed batches of one lease in flight at once: one being synced, one on the way; more
+/// only make the commits smaller.
+pub const BATCHES_IN_FLIGHT: usize = 4;
+
+/// First sights that may wait for a batch: ten full ones, beyond that callers wait for room.
+pub const SIGHTS_QUEUED: usize = 1024;
+
+/// First and longest pause between two attempts to reach the vault.
+pub const VAULT_RETRY_FIRST: Duration = Duration::from_millis(50);
+pub const VAULT_RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// Loading the known set: ten million entries are 160 MB.
+pub const KNOWN_TIME: Duration = Duration::from_secs(300);
+
+/// Entries in one frame of the known set: 64 KiB.
+pub const KNOWN_FRAME: usize = 4096;
+
+/// Works of many requests that share one commit, and the waiting ones behind them.
+pub const COMMIT_GROUP: usize = 64;
+pub const COMMIT_QUEUE: usize = 256;
+
+/// Sizes to which a record's row is padded, so that its length tells at most one of four classes.
+/// The first holds a subscriber number or telephone with its kind, the last the longest
+/// identifier (`IDENTIFIER`) with the longest kind (`KIND_NAME`).
+pub const ROW_SIZES: [usize; 4] = [64, 128, 256, 640];
+
+/// The longest name of a kind.
+pub const KIND_NAME: usize = 64;
+
+/// Kinds in one batch: an index of one byte.
+pub const BATCH_KINDS: usize = 255;
+
+/// SQLite's page cache for the writer: the upper levels of a ten-million-entry index.
+pub const STORE_CACHE_KIB: usize = 48 * 1024;
+
+/// How long the store waits for a lock that another process (a backup) holds.
+pub const STORE_BUSY_TIME: Duration = Duration::from_secs(5);
+
+/// Characters of a reveal's purpose and of its reason: a sentence or two for the second person.
+pub const REVEAL_PURPOSE: usize = 64;
+pub const REVEAL_REASON: usize = 1000;
+
+/// How often an approved reveal can be read, at most.
+pub const REVEAL_READS: u32 = 10;
+
+/// Reveals in one list, newest first.
+pub const REVEALS_LISTED: usize = 200;
+
+/// Log entries in one answer.
+pub const LOG_PAGE: u64 = 500;
+
+/// Details of a log entry are padded to multiples of this: lengths then hardly tell a reason.
+pub const LOG_PAD: usize = 256;
+
 // --- files --------------------------------------------------------------------------------
 
 /// Bytes of a PEM file: a bundle of every public CA is a quarter of this.
@@ -181,3 +258,16 @@ pub const PERSON_ID: usize = 64;
 
 /// Bytes of a route's path pattern: a longer request path would not be matched anyway.
 pub const PATH_PATTERN: usize = 2048;
+// --- demonstration ------------------------------------------------------------------------
+
+/// One body that the demonstration's backend takes: it holds bodies whole, and its database is
+/// in a temporary folder.
+pub const DEMO_BODY: usize = 64 * 1024 * 1024;
+
+/// How long the demonstration waits for a process of its own to become ready: the first start
+/// makes keys and a database, on a slow disk.
+pub const DEMO_START: Duration = Duration::from_secs(20);
+
+/// After this long without an answer to SIGTERM a process of the demonstration is killed: it
+/// has nothing to drain.
+pub const DEMO_STOP: Duration = Duration::from_secs(5);

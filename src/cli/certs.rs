@@ -21,6 +21,18 @@ Examples:
 
 certs/README.md says how to bring certificates of your own, and how to renew.";
 
+const NEXT: &str = "
+Next:
+  cryptonym check                   what the configuration means
+  cryptonym vault                   in one shell, and
+  cryptonym gateway                 in another
+
+Take away from this machine, once everything works: the keys of the two CAs
+(gateway-ca.key, vault-ca.key), and everybody's own files in people/.
+Keep a copy of vault-root.key apart from copies of the vault's database: without
+it no record can be opened again, with both anybody can.
+";
+
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -117,20 +129,7 @@ fn table(made: &Made, out: &Path) -> String {
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    let _ = write!(
-        text,
-        "\nNext:\n\
-         \x20 cryptonym check                   what the configuration means\n\
-         \x20 cryptonym vault                   in one shell, and\n\
-         \x20 cryptonym gateway                 in another\n\
-         \n\
-         Take away from this machine, once everything works: the keys of the two CAs\n\
-         ({gateway}, {vault}), and everybody's own files in people/.\n\
-         Keep a copy of vault-root.key apart from copies of the vault's database: without it\n\
-         no record can be opened again, with both anybody can.\n",
-        gateway = "gateway-ca.key",
-        vault = "vault-ca.key",
-    );
+    text.push_str(NEXT);
     text
 }
 

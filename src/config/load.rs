@@ -26,7 +26,7 @@ impl Config {
     /// # Errors
     /// Every error of every file, in the order of the files.
     pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-        check(read_source(path).map_err(|e| vec![e])?, path)
+        check(read_source(path).map_err(|e| vec![*e])?, path)
     }
 
     /// As [`Config::load`], from text. `base_dir` is where relative paths start; `file_name`
@@ -148,9 +148,9 @@ fn read_include(text: &Text<'_>, main: &Source, findings: &Findings) -> Option<S
 }
 
 /// Reads one configuration file, or says why not.
-pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
+pub(super) fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
-    let fail = |message: String, hint: &str| Diagnostic::file(&name, message).hint(hint);
+    let fail = |message: String, hint: &str| Box::new(Diagnostic::file(&name, message).hint(hint));
     let meta = fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => fail(
             format!("there is no file {name}"),

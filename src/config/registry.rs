@@ -51,7 +51,7 @@ impl Registry {
     /// # Errors
     /// Everything that is wrong in the file.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        Self::read(&read_source(path).map_err(|e| vec![e])?)
+        Self::read(&read_source(path).map_err(|e| vec![*e])?)
     }
 
     /// As [`Registry::load`], from text.

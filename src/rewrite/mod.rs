@@ -13,10 +13,7 @@ use std::sync::Arc;
 
 use crate::config::{Format, Limits};
 use crate::error::{Code, Fault, Stage};
-use crate::format::json::Json;
-use crate::format::ndjson::Ndjson;
-use crate::format::splice::splice;
-use crate::format::{Found, Scanner};
+use crate::format::{Found, Json, Ndjson, Options, Scanner, splice};
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 
@@ -61,7 +58,7 @@ pub struct Summary {
 
 impl Rewriter {
     pub fn new(job: Job) -> Self {
-        let options = crate::format::Options {
+        let options = Options {
             record: job.limits.record,
             value: crate::limits::VALUE,
             depth: job.limits.depth,
@@ -120,26 +117,19 @@ impl Rewriter {
             window.extend_from_slice(chunk);
             &window[..]
         };
-        self.found.released = 0;
         self.scanner.scan(bytes, last, &mut self.found)?;
         let released = self.found.released;
-        let ready = self.found.slots.partition_point(|slot| slot.end <= released);
+        let ready = self.found.ready();
         let segment = &bytes[..released];
-        let slots = &self.found.slots[..ready];
-        if slots.is_empty() {
+        if ready == 0 {
             out.extend_from_slice(segment);
         } else {
-            let answers = self
-                .resolver
-                .resolve(&*self.scanner, segment, slots, self.base)
-                .await?;
-            splice(&*self.scanner, segment, slots, |slot| answers.get(slot), out);
-            self.found.slots.drain(..ready);
+            let slots = &self.found.slots[..ready];
+            let scanner = &*self.scanner;
+            let answers = self.resolver.resolve(scanner, segment, slots, self.base);
+            splice(scanner, segment, slots, answers.await?.iter(), out);
         }
-        for slot in &mut self.found.slots {
-            slot.start -= released;
-            slot.end -= released;
-        }
+        self.found.advance(ready);
         self.base += released as u64;
         if window.is_empty() {
             window.extend_from_slice(&chunk[released..]);

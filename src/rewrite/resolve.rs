@@ -14,7 +14,8 @@ use crate::error::{Code, Fault, Stage};
 use crate::format::{Answer, Scanner, Shape, Slot};
 use crate::policy::{Action, Redact, Rule, Scope};
 use crate::pseudonym::{
-    KindId, KindKey, NotNormal, derive, generalise, mask, text::looks_like_pseudonym,
+    KindId, KindKey, NotNormal, derive, generalise, mask,
+    text::{TextForm, looks_like_pseudonym},
 };
 use crate::secret::{Key32, PlainBuf};
 use crate::vault_link::FirstSight;
@@ -34,14 +35,15 @@ pub(super) struct Answers<'a> {
     arena: &'a str,
 }
 
-impl Answers<'_> {
-    pub(super) fn get(&self, slot: usize) -> Answer<'_> {
-        match self.made[slot] {
+impl<'a> Answers<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Answer<'a>> {
+        let arena = self.arena;
+        self.made.iter().map(move |made| match *made {
             Made::Keep => Answer::Keep,
             Made::Null => Answer::Null,
             Made::Nothing => Answer::Nothing,
-            Made::Text { start, end } => Answer::Text(&self.arena[start..end]),
-        }
+            Made::Text { start, end } => Answer::Text(&arena[start..end]),
+        })
     }
 }
 
@@ -195,7 +197,7 @@ impl Resolver {
         let kind = self.job.kinds.get(kind);
         let token = derive::token(&key, kind, &self.normal);
         let start = self.arena.len();
-        crate::pseudonym::text::write(&kind.prefix, 0, &token, &mut self.arena);
+        TextForm::new(&kind.prefix, 0).write(&token, &mut self.arena);
         Ok(Made::Text {
             start,
             end: self.arena.len(),

@@ -1,6 +1,6 @@
 //! The files that a configuration names: are they there, do they fit, when do they end?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Config, Gateway, Registry, Vault, root_key};
@@ -128,7 +128,7 @@ impl Faults {
         }
     }
 
-    fn role(&mut self, certificate: &PathBuf, wanted: Role) {
+    fn role(&mut self, certificate: &Path, wanted: Role) {
         let Ok(all) = certificates(certificate) else {
             return;
         };

@@ -186,14 +186,14 @@ fn idle_restores(
         rules.iter().any(|r| matches!(r.action, Action::Pseudonym { kind, scope: Scope::Domain } if kind == wanted))
     };
     for (rule, mark) in restore.iter().zip(marks) {
-        if let Action::Restore { kind } = rule.action {
-            if !made(kind) {
-                findings.warn(
-                    mark,
-                    "nothing will ever come back here: no rule makes pseudonyms of this kind",
-                    "remove it, or correct the kind",
-                );
-            }
+        if let Action::Restore { kind } = rule.action
+            && !made(kind)
+        {
+            findings.warn(
+                mark,
+                "nothing will ever come back here: no rule makes pseudonyms of this kind",
+                "remove it, or correct the kind",
+            );
         }
     }
 }

@@ -217,14 +217,18 @@ fn purpose(
     let of_domain = domain.and_then(|at| names.domains.get(at)?.part.as_ref());
     let text = table.text("purpose");
     let own = text.as_ref().and_then(|t| domain::purpose(t, findings));
-    if let (Some(text), Some(own), Some(domain)) = (&text, own, of_domain) {
-        if own != domain.purpose {
-            findings.error(
-                &text.place,
-                format!("domain `{}` serves another purpose: {}", domain.name, domain.purpose.name()),
-                "pseudonyms of one domain serve one purpose: use another domain, or leave `purpose` out",
-            );
-        }
+    if let (Some(text), Some(own), Some(domain)) = (&text, own, of_domain)
+        && own != domain.purpose
+    {
+        findings.error(
+            &text.place,
+            format!(
+                "domain `{}` serves another purpose: {}",
+                domain.name,
+                domain.purpose.name()
+            ),
+            "pseudonyms of one domain serve one purpose: use another domain, or leave `purpose` out",
+        );
     }
     own.or_else(|| of_domain.map(|d| d.purpose))
 }

@@ -47,20 +47,19 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
     if let Some(name) = &named {
         misplaced(&table, name);
     }
-    if let (Some(Some(special)), Some(action)) = (special, &action) {
-        if !special.collected() && !matches!(action, Action::Drop | Action::Reject) {
-            let place = named
-                .as_ref()
-                .map_or_else(|| table.place.clone(), |n| n.place.clone());
-            findings.error(
-                &place,
-                format!(
-                    "`{}` is not collected: it may not pass in any form",
-                    special.name()
-                ),
-                "write action = \"reject\" or action = \"drop\"",
-            );
-        }
+    if let (Some(Some(special)), Some(action)) = (special, &action)
+        && !special.collected()
+        && !matches!(action, Action::Drop | Action::Reject)
+    {
+        let place = named.as_ref().map(|n| n.place.clone());
+        findings.error(
+            &place.unwrap_or_else(|| table.place.clone()),
+            format!(
+                "`{}` is not collected: it may not pass in any form",
+                special.name()
+            ),
+            "write action = \"reject\" or action = \"drop\"",
+        );
     }
     check_pseudonym(&table, action.as_ref(), kinds, subject, accept);
     table.finish();

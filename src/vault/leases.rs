@@ -1,0 +1,79 @@
+//! Leases: the key of a domain's present epoch, for a gateway, for a while.
+//!
+//! What can never happen: a lease without its log entry. A second process under one gateway's
+//! certificate, while the first's lease lives, raises an alarm: either the gateway was restarted,
+//! or its key was copied.
+
+use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::keyring::ensure;
+use super::keys::random;
+use super::refusal::Refusal;
+use super::state::{Caller, Vault};
+use crate::limits;
+use crate::pseudonym::Normaliser;
+use crate::wire::control::{LeaseAnswer, LeaseRequest};
+use crate::wire::text::{Hex, KeyText};
+
+/// Grants a lease; the caller's role has been checked.
+pub async fn grant(
+    vault: &Arc<Vault>,
+    caller: &Caller,
+    ask: LeaseRequest,
+) -> Result<LeaseAnswer, Refusal> {
+    if vault.domain(&ask.domain).is_none() {
+        // The name comes from outside and is not one of ours: it is not repeated.
+        return Err(vault
+            .refuse(Refusal::UnknownDomain, "lease-refused", caller, |_| ())
+            .await);
+    }
+    let lease: [u8; 16] = random();
+    let second = take(vault, caller, &ask);
+    let (root, who, name) = (Arc::clone(&vault.root), caller.clone(), ask.domain.clone());
+    let row = vault
+        .sequencer
+        .run(move |tx| {
+            let row = ensure(tx, &root, &name)?;
+            let mut event = who.event("lease-granted", tx.now);
+            event.domain = Some(name);
+            event.epoch = Some(row.epoch);
+            event.request = Some(Hex(lease).to_string());
+            tx.log(&event)?;
+            if second {
+                event.event = "second-lease-alarm";
+                tx.log(&event)?;
+            }
+            Ok(row)
+        })
+        .await?;
+    vault
+        .keyring
+        .unlock(&vault.root, vault.id, ask.domain, &row, &vault.kinds)?;
+    let keys = vault
+        .keyring
+        .by_id(&row.domain, row.epoch)
+        .ok_or(Refusal::UnknownEpoch)?;
+    vault.metrics.leases.fetch_add(1, Relaxed);
+    Ok(LeaseAnswer {
+        vault: Hex(vault.id),
+        gateway: caller.id.clone(),
+        domain: Hex(keys.domain),
+        epoch: keys.epoch,
+        lease: Hex(lease),
+        seconds: limits::LEASE_TIME.as_secs(),
+        key: KeyText(keys.leased().clone()),
+        records_key: Hex(vault.records_key.public()),
+        normaliser: Normaliser::VERSION,
+    })
+}
+
+/// Notes the lease; says whether another boot of the same gateway holds a live one.
+fn take(vault: &Vault, caller: &Caller, ask: &LeaseRequest) -> bool {
+    let now = Instant::now();
+    let mut leases = vault.leases.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (caller.id.clone(), ask.domain.clone());
+    let before = leases.insert(key, (ask.boot.0, now + limits::LEASE_TIME));
+    before.is_some_and(|(boot, until)| boot != ask.boot.0 && until > now)
+}

@@ -1,0 +1,113 @@
+//! A reveal as the store holds it: life in clear columns, content sealed.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::vault::keys::bind;
+use crate::vault::log::Event;
+use crate::vault::state::Vault;
+use crate::vault::store::{RevealRow, RevealRowState, StoreError};
+use crate::wire::control::{RevealState, RevealView};
+use crate::wire::dsse;
+use crate::wire::statement::Statement;
+use crate::wire::text::{Base64, Hex};
+
+/// What is sealed in a reveal's row.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// The exact bytes of the [`Statement`].
+    pub statement: Base64,
+    /// Sorted, distinct text forms.
+    pub pseudonyms: Vec<String>,
+}
+
+/// What is sealed in a decided reveal's row.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Decided {
+    pub by: String,
+    /// The signed envelope, for whoever wants to verify the decision later.
+    pub envelope: dsse::Envelope,
+}
+
+/// A reveal's row, opened.
+#[derive(Debug)]
+pub struct Open {
+    pub row: RevealRow,
+    pub held: Held,
+    pub statement: Statement,
+}
+
+const ODD: StoreError = StoreError::Damaged("a reveal's row");
+
+impl Open {
+    pub fn read(vault: &Vault, row: RevealRow) -> Result<Self, StoreError> {
+        let bytes = vault.root.reveals.open(&place(vault, &row.id, b"held"), &row.sealed)?;
+        let held: Held = serde_json::from_slice(&bytes).map_err(|_| ODD)?;
+        let statement = Statement::parse(&held.statement.0).map_err(|_| ODD)?;
+        Ok(Self {
+            row,
+            held,
+            statement,
+        })
+    }
+
+    pub fn is_expired(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() >= self.row.expires
+    }
+
+    pub fn state(&self, now: OffsetDateTime) -> RevealState {
+        match self.row.state {
+            RevealRowState::Refused => RevealState::Refused,
+            RevealRowState::Approved if self.row.reads_left == 0 => RevealState::Spent,
+            _ if self.is_expired(now) => RevealState::Expired,
+            RevealRowState::Pending => RevealState::Pending,
+            RevealRowState::Approved => RevealState::Approved,
+        }
+    }
+
+    pub fn view(&self, vault: &Vault, now: OffsetDateTime) -> Result<RevealView, StoreError> {
+        Ok(RevealView {
+            request: Hex(self.row.id),
+            state: self.state(now),
+            reads_left: self.row.reads_left,
+            decided_by: self.decided(vault)?.map(|d| d.by),
+            statement: self.held.statement.clone(),
+            pseudonyms: self.held.pseudonyms.clone(),
+        })
+    }
+
+    fn decided(&self, vault: &Vault) -> Result<Option<Decided>, StoreError> {
+        let Some(sealed) = &self.row.decision else {
+            return Ok(None);
+        };
+        let place = place(vault, &self.row.id, b"decision");
+        let bytes = vault.root.reveals.open(&place, sealed)?;
+        serde_json::from_slice(&bytes).map_err(|_| ODD)
+    }
+
+    /// Fills an event with what the reveal is about.
+    pub fn describe(&self, event: &mut Event) {
+        event.domain = Some(self.statement.domain.clone());
+        event.request = Some(self.statement.request.to_string());
+        event.purpose = Some(self.statement.purpose.clone());
+        event.reason = Some(self.statement.reason.clone());
+        event.count = Some(self.held.pseudonyms.len() as u64);
+        event.pseudonyms = self.held.pseudonyms.clone();
+        event.statement = Some(digest(&self.held.statement.0));
+    }
+}
+
+pub fn seal<T: Serialize>(vault: &Vault, id: &[u8; 16], part: &[u8], value: &T) -> Vec<u8> {
+    let bytes = serde_json::to_vec(value).expect("strings always have a JSON text");
+    vault.root.reveals.seal(&place(vault, id, part), &bytes)
+}
+
+/// SHA-256 of a statement's bytes, as the log names it.
+pub fn digest(statement: &[u8]) -> String {
+    use sha2::Digest as _;
+    Hex::<32>(sha2::Sha256::digest(statement).into()).to_string()
+}
+
+fn place(vault: &Vault, id: &[u8; 16], part: &[u8]) -> Vec<u8> {
+    bind(&[b"reveal", part, &vault.id, id])
+}

@@ -1,0 +1,258 @@
+//! The vault's state, opened: store, root key, registry, log, unlocked epochs.
+//!
+//! What enters: the configuration. What leaves: a [`Vault`] that can answer. What can never
+//! happen: a store opens under another root key, or a log whose leaves are not what was signed
+//! is continued.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use time::OffsetDateTime;
+
+use super::keyring::Keyring;
+use super::keys::root::{RootKeys, Use};
+use super::keys::{random, random_key};
+use super::log::Event;
+use super::log::ledger::Ledger;
+use super::metrics::Metrics;
+use super::refusal::Refusal;
+use super::sequencer::{Sequencer, Tx};
+use super::store::sqlite::Sqlite;
+use super::store::{Reader, Store, StoreError, Writer};
+use crate::config::{Config, Domain, KeyFileError, Registry, root_key};
+use crate::pseudonym::Kinds;
+use crate::secret::Key32;
+use crate::tls::identity::{Peer, Role};
+use crate::wire::sealed::KeyPair;
+
+/// One vault. Shared by all connections.
+pub struct Vault {
+    pub id: [u8; 16],
+    /// Random, made with the store; a restored backup gets another.
+    pub incarnation: [u8; 16],
+    pub kinds: Kinds,
+    pub domains: Vec<Domain>,
+    pub registry: Registry,
+    pub root: Arc<RootKeys>,
+    pub keyring: Keyring,
+    /// To which gateways seal their batches.
+    pub records_key: KeyPair,
+    pub log_key: super::log::note::Verifier,
+    pub sequencer: Sequencer,
+    pub metrics: Arc<Metrics>,
+    /// Live leases by gateway and domain: the boot that holds it, and until when.
+    pub(super) leases: Mutex<HashMap<(String, String), ([u8; 16], Instant)>>,
+    store: Arc<dyn Store>,
+    readers: Mutex<Vec<Box<dyn Reader>>>,
+}
+
+/// A verified and registered caller.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub id: String,
+    pub role: Role,
+    pub signing_key: Option<VerifyingKey>,
+}
+
+/// Why a vault does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration has no [vault]")]
+    NoVault,
+    #[error("the root key file {0}")]
+    RootKey(#[from] KeyFileError),
+    #[error("the registry was not understood:\n{0}")]
+    Registry(String),
+    #[error("the root key is not the one that this store was made with")]
+    OtherRoot,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Tls(#[from] crate::tls::server::TlsError),
+    #[error("{address}: {error}")]
+    Listen {
+        address: std::net::SocketAddr,
+        error: std::io::Error,
+    },
+}
+
+impl Vault {
+    /// Opens the vault of a configuration. Blocks: it reads the whole log. The thread ends, with
+    /// every accepted work done, when the vault is dropped.
+    pub fn open(config: &Config) -> Result<(Arc<Self>, JoinHandle<()>), StartError> {
+        let settings = config.vault.as_ref().ok_or(StartError::NoVault)?;
+        let root = root_key::load(&settings.root_key)?;
+        let registry = Registry::load(&settings.registry).map_err(|errors| {
+            let lines: Vec<_> = errors.iter().map(|e| format!("{e}")).collect();
+            StartError::Registry(lines.join("\n"))
+        })?;
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.store)?);
+        let mut writer = store.writer()?;
+        let first = open_or_make(&mut *writer, &root)?;
+        let ledger = Ledger::open(&mut *writer, &first.id, first.signing)?;
+        let keyring = Keyring::load(&mut *writer, &first.root, first.id, &config.kinds)?;
+        let log_key = ledger.verifier();
+        let metrics = Arc::new(Metrics::default());
+        let root = Arc::new(first.root);
+        let (sequencer, thread) =
+            Sequencer::start(writer, ledger, Arc::clone(&root), Arc::clone(&metrics))?;
+        let vault = Self {
+            id: first.id,
+            incarnation: first.incarnation,
+            kinds: config.kinds.clone(),
+            domains: config.domains.clone(),
+            registry,
+            root,
+            keyring,
+            records_key: first.records,
+            log_key,
+            sequencer,
+            metrics,
+            leases: Mutex::default(),
+            store,
+            readers: Mutex::default(),
+        };
+        Ok((Arc::new(vault), thread))
+    }
+
+    /// Who a peer is in the registry: role, id and certificate must all agree.
+    pub fn caller(&self, peer: &Peer) -> Option<Caller> {
+        self.registry.find(peer).map(|person| Caller {
+            id: person.id.clone(),
+            role: person.role,
+            signing_key: person.signing_key,
+        })
+    }
+
+    pub fn domain(&self, name: &str) -> Option<&Domain> {
+        self.domains.iter().find(|d| d.name == name)
+    }
+
+    /// Reads from the store, off the async threads.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || this.read_blocking(work))
+            .await
+            .map_err(|_| StoreError::Stopped)?
+    }
+
+    /// As [`Vault::read`], on this thread.
+    pub fn read_blocking<T>(
+        &self,
+        work: impl FnOnce(&Self, &mut dyn Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => self.store.reader()?,
+        };
+        let result = work(self, &mut *reader);
+        self.idle().push(reader);
+        result
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Reader>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends one event to the log, durable on return.
+    pub async fn log(
+        &self,
+        event: impl FnOnce(OffsetDateTime) -> Event + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.sequencer
+            .run(move |tx: &mut Tx<'_>| {
+                let event = event(tx.now);
+                tx.log(&event)
+            })
+            .await
+    }
+
+    /// Logs a refusal and gives it back. If it cannot be logged, the answer is [`Refusal::Store`].
+    pub async fn refuse(
+        &self,
+        refusal: Refusal,
+        event: &'static str,
+        caller: &Caller,
+        fill: impl FnOnce(&mut Event) + Send + 'static,
+    ) -> Refusal {
+        let caller = caller.clone();
+        let logged = self
+            .log(move |now| {
+                let mut event = caller.event(event, now);
+                event.code = Some(refusal.name());
+                fill(&mut event);
+                event
+            })
+            .await;
+        match logged {
+            Ok(()) => refusal,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl Caller {
+    /// An event with this caller as its author.
+    pub fn event(&self, name: &'static str, now: OffsetDateTime) -> Event {
+        Event {
+            who: Some(self.id.clone()),
+            role: Some(self.role.name()),
+            ..Event::new(name, now)
+        }
+    }
+}
+
+/// What is the same for the life of a store.
+struct First {
+    id: [u8; 16],
+    incarnation: [u8; 16],
+    root: RootKeys,
+    records: KeyPair,
+    signing: SigningKey,
+}
+
+fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartError> {
+    if store.meta("vault")?.is_none() {
+        store.begin()?;
+        make(store, root)?;
+        store.commit()?;
+    }
+    let meta = |store: &mut dyn Writer, name| {
+        let found = store.meta(name)?;
+        found.ok_or(StoreError::Damaged("the store lacks one of its first entries"))
+    };
+    let id = |bytes: Vec<u8>| {
+        <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Damaged("an id of the store"))
+    };
+    let vault = id(meta(store, "vault")?)?;
+    let keys = RootKeys::new(root, vault);
+    let open = |what, wrapped: &[u8]| keys.unwrap(what, wrapped).map_err(|_| StartError::OtherRoot);
+    let records = open(Use::Records, &meta(store, "records-key")?)?;
+    let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
+    Ok(First {
+        id: vault,
+        incarnation: id(meta(store, "incarnation")?)?,
+        records: KeyPair::from_secret(records)
+            .map_err(|_| StoreError::Damaged("the records key"))?,
+        signing: SigningKey::from_bytes(signing.expose()),
+        root: keys,
+    })
+}
+
+/// Everything a fresh store needs, in one transaction.
+fn make(store: &mut dyn Writer, root: &Key32) -> Result<(), StoreError> {
+    let vault: [u8; 16] = random();
+    let keys = RootKeys::new(root, vault);
+    let records = KeyPair::generate();
+    store.set_meta("vault", &vault)?;
+    store.set_meta("incarnation", &random::<16>())?;
+    store.set_meta("records-key", &keys.wrap(Use::Records, records.secret()))?;
+    store.set_meta("log-key", &keys.wrap(Use::LogSigning, &random_key()))
+}

@@ -1,0 +1,284 @@
+//! The writing side over one connection.
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+
+use super::{StoreError, fixed};
+use crate::vault::store::{
+    Budget, DomainRow, EpochRow, LeafRow, RecordRow, RevealRow, RevealRowState, Writer,
+};
+
+pub struct SqliteWriter(Connection);
+
+impl SqliteWriter {
+    pub fn new(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(64);
+        Self(connection)
+    }
+
+    fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached(sql)?.execute(params)?)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self
+            .0
+            .prepare_cached(sql)?
+            .query_row(params, read)
+            .optional()?)
+    }
+}
+
+impl Writer for SqliteWriter {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.run("BEGIN IMMEDIATE", []).map(drop)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.run("COMMIT", []).map(drop)
+    }
+
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        if self.0.is_autocommit() {
+            return Ok(()); // SQLite has rolled back itself, as it does on a full disk
+        }
+        self.run("ROLLBACK", []).map(drop)
+    }
+
+    fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT work", []).map(drop)
+    }
+
+    fn release(&mut self, keep: bool) -> Result<(), StoreError> {
+        if !keep {
+            self.run("ROLLBACK TO work", [])?;
+        }
+        self.run("RELEASE work", []).map(drop)
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.one("SELECT value FROM meta WHERE name = ?", [name], |r| {
+            r.get(0)
+        })
+    }
+
+    fn set_meta(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.run(sql, params![name, value]).map(drop)
+    }
+
+    fn domain_by_tag(&mut self, tag: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError> {
+        self.one("SELECT id FROM domain WHERE name_tag = ?", [tag], |r| {
+            r.get(0)
+        })?
+        .map(fixed)
+        .transpose()
+    }
+
+    fn add_domain(&mut self, row: &DomainRow) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO domain VALUES (?, ?, ?)",
+            params![row.id, row.name_tag, row.name],
+        )
+        .map(drop)
+    }
+
+    fn domains(&mut self) -> Result<Vec<DomainRow>, StoreError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT id, name_tag, name FROM domain")?;
+        let mut rows = statement.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            out.push(DomainRow {
+                id: fixed(row.get(0)?)?,
+                name_tag: fixed(row.get(1)?)?,
+                name: row.get(2)?,
+            });
+        }
+        Ok(out)
+    }
+
+    fn epochs(&mut self) -> Result<Vec<EpochRow>, StoreError> {
+        let sql = "SELECT row, domain, epoch, wrapped FROM epoch ORDER BY epoch";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            out.push(EpochRow {
+                row: row.get(0)?,
+                domain: fixed(row.get(1)?)?,
+                epoch: row.get(2)?,
+                wrapped: row.get(3)?,
+            });
+        }
+        Ok(out)
+    }
+
+    fn add_epoch(
+        &mut self,
+        domain: &[u8; 16],
+        epoch: u32,
+        wrapped: &[u8],
+    ) -> Result<i64, StoreError> {
+        let sql = "INSERT INTO epoch (domain, epoch, wrapped) VALUES (?, ?, ?)";
+        self.run(sql, params![domain, epoch, wrapped])?;
+        Ok(self.0.last_insert_rowid())
+    }
+
+    fn record_tag(&mut self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError> {
+        self.one("SELECT tag FROM record WHERE idx = ?", [index], |r| {
+            r.get(0)
+        })?
+        .map(fixed)
+        .transpose()
+    }
+
+    fn add_record(&mut self, epoch: i64, row: &RecordRow) -> Result<(), StoreError> {
+        let subject = match &row.subject {
+            None => None,
+            Some(wrapped) => {
+                self.run("INSERT INTO subject (wrapped) VALUES (?)", [wrapped])?;
+                Some(self.0.last_insert_rowid())
+            }
+        };
+        let sql = "INSERT INTO record (epoch, idx, tag, known, subject, sealed) VALUES (?, ?, ?, ?, ?, ?)";
+        let params = params![epoch, row.index, row.tag, row.known, subject, row.sealed];
+        self.run(sql, params).map(drop)
+    }
+
+    fn budget(
+        &mut self,
+        gateway: &str,
+        domain: &[u8; 16],
+        day: i64,
+    ) -> Result<Budget, StoreError> {
+        let sql = "SELECT used, alarmed FROM budget WHERE gateway = ? AND domain = ? AND day = ?";
+        let found = self.one(sql, params![gateway, domain, day], |r| {
+            Ok(Budget {
+                used: r.get::<_, i64>(0)?.unsigned_abs(),
+                alarmed: r.get(1)?,
+            })
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn set_budget(
+        &mut self,
+        gateway: &str,
+        domain: &[u8; 16],
+        day: i64,
+        budget: Budget,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO budget VALUES (?, ?, ?, ?, ?) ON CONFLICT (gateway, domain, day) \
+                   DO UPDATE SET used = excluded.used, alarmed = excluded.alarmed";
+        let used = i64::try_from(budget.used).unwrap_or(i64::MAX);
+        self.run(sql, params![gateway, domain, day, used, budget.alarmed])
+            .map(drop)
+    }
+
+    fn add_reveal(&mut self, row: &RevealRow) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO reveal VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![
+                row.id,
+                row.created,
+                row.expires,
+                row.state as u8,
+                row.reads_left,
+                row.sealed,
+                row.decision
+            ],
+        )
+        .map(drop)
+    }
+
+    fn reveal(&mut self, id: &[u8; 16]) -> Result<Option<RevealRow>, StoreError> {
+        self.one(REVEAL, [id], |r| Ok(read_reveal(r)))?.transpose()
+    }
+
+    fn set_reveal(&mut self, row: &RevealRow) -> Result<(), StoreError> {
+        let sql = "UPDATE reveal SET state = ?, reads_left = ?, decision = ? WHERE id = ?";
+        let changed = self.run(
+            sql,
+            params![row.state as u8, row.reads_left, row.decision, row.id],
+        )?;
+        match changed {
+            1 => Ok(()),
+            _ => Err(StoreError::Damaged("a reveal has vanished")),
+        }
+    }
+
+    fn add_leaf(&mut self, row: &LeafRow) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO log_leaf VALUES (?, ?, ?, ?)",
+            params![
+                row.sequence as i64,
+                row.commitment,
+                row.period,
+                row.sealed
+            ],
+        )
+        .map(drop)
+    }
+
+    fn each_leaf(&mut self, each: &mut dyn FnMut(&[u8; 32])) -> Result<(), StoreError> {
+        let sql = "SELECT sequence, commitment FROM log_leaf ORDER BY sequence";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut expected = 0i64;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(0)? != expected {
+                return Err(StoreError::Damaged("the log has a gap"));
+            }
+            each(&fixed(row.get(1)?)?);
+            expected += 1;
+        }
+        Ok(())
+    }
+
+    fn add_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO log_checkpoint VALUES (?, ?)";
+        self.run(sql, params![size as i64, note]).map(drop)
+    }
+
+    fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError> {
+        self.one(LAST_CHECKPOINT, [], |r| r.get(0))
+    }
+
+    fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.one(LOG_PERIOD, [period], |r| r.get(0))?;
+        Ok(found.flatten())
+    }
+
+    fn add_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO log_period VALUES (?, ?)";
+        self.run(sql, params![period, wrapped]).map(drop)
+    }
+}
+
+pub const REVEAL: &str =
+    "SELECT id, created, expires, state, reads_left, sealed, decision FROM reveal WHERE id = ?";
+pub const LAST_CHECKPOINT: &str = "SELECT note FROM log_checkpoint ORDER BY size DESC LIMIT 1";
+pub const LOG_PERIOD: &str = "SELECT wrapped FROM log_period WHERE period = ?";
+
+pub fn read_reveal(row: &Row<'_>) -> Result<RevealRow, StoreError> {
+    Ok(RevealRow {
+        id: fixed(row.get(0)?)?,
+        created: row.get(1)?,
+        expires: row.get(2)?,
+        state: match row.get::<_, u8>(3)? {
+            0 => RevealRowState::Pending,
+            1 => RevealRowState::Approved,
+            2 => RevealRowState::Refused,
+            _ => return Err(StoreError::Damaged("a reveal is in no known state")),
+        },
+        reads_left: row.get(4)?,
+        sealed: row.get(5)?,
+        decision: row.get(6)?,
+    })
+}

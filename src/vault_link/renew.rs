@@ -1,0 +1,171 @@
+//! Keeps one domain leased: asks, loads the known set, renews at half the lease's life, and asks
+//! again at once when the connection to the vault breaks.
+//!
+//! ```text
+//! ask ─▶ load known ─▶ live ─┬─ half life, or connection lost ─▶ ask ─┬─ same store, same epoch ─▶ live
+//!  ▲                         │                                        └─ another ─▶ drop, load known
+//!  └──── back-off ◀──────────┴─ unreachable (what is known durable passes while the lease lives)
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use http_body_util::BodyExt as _;
+use tokio::sync::{Notify, mpsc};
+
+use super::client::{Answered, CallError};
+use super::known::KnownSet;
+use super::lease::{Lease, Shared};
+use super::publish::{self, Publisher};
+use super::retry_after;
+use crate::limits;
+use crate::pseudonym::DomainKey;
+use crate::wire::control::{LeaseAnswer, LeaseRequest};
+use crate::wire::known::FrameReader;
+use crate::wire::path;
+use crate::wire::text::Hex;
+
+/// One domain of a link.
+pub struct Domain {
+    pub name: String,
+    pub lease: ArcSwapOption<Lease>,
+    pub wake: Arc<Notify>,
+}
+
+/// Runs for the life of the link.
+pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
+    let mut pause = limits::VAULT_RETRY_FIRST;
+    loop {
+        let wait = match renew(&publisher, &domain).await {
+            Ok(life) => {
+                pause = limits::VAULT_RETRY_FIRST;
+                life / 2
+            }
+            Err(error) => {
+                tracing::warn!(domain = domain.name, %error, "no lease");
+                pause = retry_after(pause);
+                pause
+            }
+        };
+        if domain.lease.load().as_ref().is_some_and(|l| !l.shared.is_live()) {
+            domain.lease.store(None);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = domain.wake.notified() => {}
+            () = publisher.client.lost() => {}
+        }
+    }
+}
+
+/// Asks for a lease; gives its life.
+async fn renew(publisher: &Arc<Publisher>, domain: &Domain) -> Result<Duration, CallError> {
+    let asked = Instant::now();
+    let request = LeaseRequest {
+        domain: domain.name.clone(),
+        boot: Hex(publisher.boot),
+    };
+    let answer: Answered<LeaseAnswer> = publisher.client.post(path::LEASES, &request).await?;
+    let life = Duration::from_secs(answer.message.seconds);
+    if let Some(lease) = &*domain.lease.load() {
+        if is_same(&lease.shared, &answer) {
+            lease.shared.extend(asked, life);
+            return Ok(life);
+        }
+        lease.shared.retire();
+        domain.lease.store(None);
+    }
+    let lease = make(publisher, domain, answer, asked, life).await?;
+    tracing::info!(
+        domain = domain.name,
+        epoch = lease.epoch(),
+        known = lease.shared.known.len(),
+        "leased"
+    );
+    domain.lease.store(Some(Arc::new(lease)));
+    Ok(life)
+}
+
+fn is_same(held: &Shared, answer: &Answered<LeaseAnswer>) -> bool {
+    !held.retired.load(std::sync::atomic::Ordering::Acquire)
+        && held.incarnation == answer.incarnation
+        && held.vault == answer.message.vault.0
+        && held.domain == answer.message.domain.0
+        && held.epoch == answer.message.epoch
+        && held.records_key == answer.message.records_key.0
+}
+
+async fn make(
+    publisher: &Arc<Publisher>,
+    domain: &Domain,
+    answer: Answered<LeaseAnswer>,
+    asked: Instant,
+    life: Duration,
+) -> Result<Lease, CallError> {
+    let message = answer.message;
+    if message.normaliser != crate::pseudonym::Normaliser::VERSION {
+        return Err(CallError::Malformed);
+    }
+    let known = load_known(publisher, &message, answer.incarnation).await?;
+    let key = DomainKey::new(message.domain.0, message.epoch, message.key.0);
+    let kinds = publisher.kinds.iter().map(|(_, k)| key.kind(k)).collect();
+    let shared = Arc::new(Shared {
+        vault: message.vault.0,
+        gateway: message.gateway,
+        domain: message.domain.0,
+        epoch: message.epoch,
+        records_key: message.records_key.0,
+        incarnation: answer.incarnation,
+        known,
+        clock: asked,
+        expires: AtomicU64::new(0),
+        retired: AtomicBool::new(false),
+        wake: Arc::clone(&domain.wake),
+    });
+    shared.extend(asked, life);
+    let (jobs, receiver) = mpsc::channel(limits::SIGHTS_QUEUED);
+    tokio::spawn(publish::run(
+        Arc::clone(publisher),
+        Arc::clone(&shared),
+        receiver,
+    ));
+    Ok(Lease {
+        kinds,
+        shared,
+        jobs,
+    })
+}
+
+/// Reads the whole set, or fails: half a set would be correct and slow, and hide a fault.
+async fn load_known(
+    publisher: &Publisher,
+    lease: &LeaseAnswer,
+    incarnation: [u8; 16],
+) -> Result<KnownSet, CallError> {
+    let load = async {
+        let path = format!("{}?domain={}&epoch={}", path::KNOWN, lease.domain, lease.epoch);
+        let answer = publisher.client.stream(&path).await?;
+        if answer.incarnation != incarnation {
+            return Err(CallError::Malformed);
+        }
+        let known = KnownSet::new();
+        let mut reader = FrameReader::default();
+        let mut body = answer.message;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| CallError::Unreachable(e.to_string()))?;
+            if let Ok(data) = frame.into_data() {
+                reader.push(&data, |pseudonym| {
+                    known.insert(pseudonym);
+                })?;
+            }
+        }
+        reader.finish()?;
+        Ok(known)
+    };
+    match tokio::time::timeout(limits::KNOWN_TIME, load).await {
+        Ok(result) => result,
+        Err(_) => Err(CallError::Unreachable("the known set took too long".to_owned())),
+    }
+}
