@@ -149,7 +149,7 @@ impl<const LINES: bool> Machine<LINES> {
             }
             Container::EnterKept => {
                 self.survive(at, found)?;
-                self.enter(id | 1, array, false, Role::Plain);
+                self.enter(id | 1, array, id | 1 == QUIET, Role::Plain);
             }
             Container::Slot => {
                 self.survive(at, found)?;

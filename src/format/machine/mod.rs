@@ -384,8 +384,11 @@ impl<const LINES: bool> Machine<LINES> {
     fn fault(&self, raise: Raise) -> Fault {
         // Sign-extended: an escape may have begun in bytes that are gone.
         let offset = self.base.wrapping_add(raise.at as isize as i64 as u64);
-        Fault::new(raise.code, Stage::Scan)
-            .at(offset)
-            .place(self.place())
+        let place = match raise.code {
+            // How far the walk got into the record must not show.
+            Code::RecordTooLarge => String::from("$"),
+            _ => self.place(),
+        };
+        Fault::new(raise.code, Stage::Scan).at(offset).place(place)
     }
 }

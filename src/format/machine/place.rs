@@ -2,16 +2,20 @@
 //!
 //! What can never happen: a name is printed that the policy does not list at that very place.
 
-use super::{Machine, State};
+use super::{Machine, Role, State};
 use crate::policy::plan::NO_NAME;
 use crate::policy::selector::write_name;
 
 impl<const LINES: bool> Machine<LINES> {
-    /// The container or member that the walk stands at, such as `$.results[*].*`.
+    /// The container or member that the walk stands at, such as `$.results[*].*`; for the inside
+    /// of a container that is replaced whole, that container.
     pub(super) fn place(&self) -> String {
         let mut place = String::from("$");
         let frames = self.stack.get(self.record_height..).unwrap_or_default();
         for (above, frame) in frames.iter().enumerate() {
+            if frame.role == Role::Slot {
+                break;
+            }
             if frame.array {
                 place.push_str("[*]");
                 continue;

@@ -264,7 +264,7 @@ fn drops_leave_no_comma_behind() {
 #[test]
 fn dropped_records_leave_nothing() {
     let p = policy(Unlisted::Drop, RecordUnit::Auto, &[("$.a", redact())]);
-    assert_eq!(json(&p, r#"[1,{"a":1}, 2 ,{"a":2},3]"#), r#"[{"a":"new"},{"a":"new"}]"#);
+    assert_eq!(json(&p, r#"[1,{"a":1}, 2 ,{"a":2},3]"#), r#"[{"a":"new"} ,{"a":"new"}]"#);
     assert_eq!(ndjson(&p, " 1\n{\"a\":1}\r\n2 \r\n\n3"), "{\"a\":\"new\"}\r\n\n");
     let p = policy(Unlisted::Keep, RecordUnit::Document, &[("$", Action::Drop)]);
     refused(false, &p, b"{}", Code::RejectedPlace, 0, "$");
@@ -279,6 +279,8 @@ fn bounds_are_named_at_the_first_byte_too_many() {
         run(lines, p, options, body.as_bytes()).map_err(|f| (f.code, f.offset)).map(|_| ())
     };
     let record = |at| Err((Code::RecordTooLarge, Some(at)));
+    let deep = "[".repeat(40);
+    assert_eq!(run(false, &keep(), options, deep.as_bytes()).map_err(|f| f.code).map(|_| ()), Err(Code::TooDeep));
     assert_eq!(case(false, &keep(), "[[[]]]"), Err((Code::TooDeep, Some(2))));
     assert_eq!(case(false, &keep(), "[[],[]]"), Ok(()));
     assert_eq!(case(false, &keep(), "\"123456789012345678\""), Ok(()));

@@ -1,0 +1,95 @@
+//! Scan and splice of one MiB of blood-test records: validating, four selected fields, constant
+//! answers (no derivation). One core.
+//!
+//! `cargo bench --bench scan`
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use cryptonym::format::fuzz::policy;
+use cryptonym::format::{Answer, Found, Json, Ndjson, Options, Scanner, Shape, splice};
+use cryptonym::limits;
+use cryptonym::policy::{Action, Policy, RecordUnit, Redact, Unlisted};
+
+#[path = "support/records.rs"]
+mod records;
+
+const PSEUDONYM: &str = "sub_1_7c9e6679742540de944be07fc1f90ae7x";
+
+fn four_fields(unlisted: Unlisted) -> Arc<Policy> {
+    let redact = || Action::Redact(Redact::Constant(PSEUDONYM.into()));
+    let mut rules = vec![
+        ("$.subscriber_id", redact()),
+        ("$.name", redact()),
+        ("$.email", redact()),
+        ("$.nhs_number", redact()),
+    ];
+    if unlisted == Unlisted::Reject {
+        let kept = [
+            "$.date_of_birth", "$.sex", "$.ethnicity", "$.postcode", "$.phone", "$.kit_id",
+            "$.provider_id", "$.collected_at", "$.ip", "$.results[*]..*",
+        ];
+        rules.extend(kept.map(|at| (at, Action::Keep)));
+    }
+    policy(unlisted, RecordUnit::Auto, &rules)
+}
+
+/// The caller's part: windows of what was not released, answers, splice. Returns the slots.
+fn rewrite(scanner: &mut dyn Scanner, body: &[u8], chunk: usize, found: &mut Found, out: &mut Vec<u8>) -> usize {
+    let (mut from, mut to, mut slots) = (0, 0, 0);
+    out.clear();
+    while to < body.len() {
+        to = (to + chunk).min(body.len());
+        let window = &body[from..to];
+        scanner.scan(window, to == body.len(), found).expect("valid");
+        let ready = found.ready();
+        let answers = found.slots[..ready].iter().map(|slot| match slot.shape {
+            Shape::Extent => Answer::Nothing,
+            _ => Answer::Text(PSEUDONYM),
+        });
+        splice(scanner, &window[..found.released], &found.slots[..ready], answers, out);
+        slots += ready;
+        from += found.released;
+        found.advance(ready);
+    }
+    slots
+}
+
+fn scan(c: &mut Criterion) {
+    let records = records::records(1 << 20);
+    let array = format!("[{}]", records.join(",")).into_bytes();
+    let lines = records.join("\n").into_bytes();
+    let pretty = records::pretty(&array);
+    let mut out = Vec::with_capacity(2 << 20);
+    let mut found = Found::default();
+    for (name, body, is_lines, unlisted) in [
+        ("json keep", &array, false, Unlisted::Keep),
+        ("json reject", &array, false, Unlisted::Reject),
+        ("ndjson reject", &lines, true, Unlisted::Reject),
+        ("json pretty reject", &pretty, false, Unlisted::Reject),
+    ] {
+        let policy = four_fields(unlisted);
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        for (cut, chunk) in [("whole", body.len()), ("64k", limits::CHUNK)] {
+            group.bench_function(cut, |b| {
+                b.iter(|| {
+                    let policy = Arc::clone(&policy);
+                    let options = Options::default();
+                    let slots = if is_lines {
+                        rewrite(&mut Ndjson::new(policy, options), body, chunk, &mut found, &mut out)
+                    } else {
+                        rewrite(&mut Json::new(policy, options), body, chunk, &mut found, &mut out)
+                    };
+                    assert_eq!(slots, 4 * records.len());
+                    black_box(&out);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, scan);
+criterion_main!(benches);
