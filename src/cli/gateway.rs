@@ -1,13 +1,13 @@
 //! `cryptonym gateway`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::{self, runtime};
 use crate::observe;
@@ -22,7 +22,7 @@ Examples:
 Prints one line per address to standard output once it listens:
   listening https://127.0.0.1:8443
 Log and access log go to standard error. Metrics, /healthz and /readyz are on the address
-of [observe]. The first SIGTERM or SIGINT stops accepting and lets requests in flight end
+that `gateway.observe` names. The first SIGTERM or SIGINT stops accepting and lets requests in flight end
 (limits.drain_time); a second one ends at once.";
 
 #[derive(clap::Args)]
@@ -38,15 +38,21 @@ pub struct Args {
 }
 
 pub fn run(args: Args, config: &Path) -> Exit {
-    let config = match Config::load(config) {
-        Ok(config) => config,
+    let color = io::stderr().is_terminal();
+    let Loaded { config, warnings } = match Config::load(config) {
+        Ok(loaded) => loaded,
         Err(errors) => {
-            eprintln!("{errors}");
+            for error in errors {
+                eprintln!("{}\n", error.rendered(color));
+            }
             return Exit::Configuration;
         }
     };
     observe::log::start(args.log_format, &args.log);
     observe::panics::hide_payloads();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = match runtime::control() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),

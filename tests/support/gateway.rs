@@ -1,0 +1,110 @@
+//! A gateway in this process, on a free port, without a vault.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cryptonym::config::{
+    self, ClientCertificate, Config, Limits, RequestBody, ResponseBody, VaultAddress,
+};
+use cryptonym::gateway::Running;
+use cryptonym::gateway::metrics::Metrics;
+use cryptonym::pseudonym::Kinds;
+
+use super::backend::Backend;
+use super::certificates::Certificates;
+use super::raw::Raw;
+
+pub struct Gateway {
+    pub running: Running,
+    pub address: SocketAddr,
+    pub certificates: Arc<Certificates>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Gateway {
+    /// One backend, these routes, these limits.
+    pub fn start(
+        certificates: &Arc<Certificates>,
+        backend: &Backend,
+        routes: Vec<config::Route>,
+        limits: Limits,
+    ) -> Self {
+        let config = config(certificates, backend, routes, limits);
+        let metrics = Arc::new(Metrics::new());
+        let running = cryptonym::gateway::start(&config, None, metrics.clone()).unwrap();
+        Self {
+            address: running.addresses()[0],
+            running,
+            certificates: certificates.clone(),
+            metrics,
+        }
+    }
+
+    /// A raw HTTP/1.1 connection.
+    pub async fn h1(&self) -> Raw {
+        let tls = self.certificates.client(&[b"http/1.1"], false);
+        Raw::tls(self.address, tls).await
+    }
+
+    /// The same, with the provider's certificate.
+    pub async fn h1_known(&self) -> Raw {
+        let tls = self.certificates.client(&[b"http/1.1"], true);
+        Raw::tls(self.address, tls).await
+    }
+}
+
+pub fn config(
+    certificates: &Certificates,
+    backend: &Backend,
+    routes: Vec<config::Route>,
+    limits: Limits,
+) -> Config {
+    Config {
+        file: PathBuf::from("test.toml"),
+        kinds: Kinds::default(),
+        domains: vec![],
+        gateway: Some(config::Gateway {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            tls: certificates.gateway(ClientCertificate::Optional),
+            vault: VaultAddress {
+                host: "localhost".to_owned(),
+                port: 1,
+                certificate: PathBuf::new(),
+                key: PathBuf::new(),
+                ca: PathBuf::new(),
+            },
+            observe: None,
+            workers: 1,
+        }),
+        vault: None,
+        backends: vec![backend.config(certificates)],
+        routes,
+        policies: vec![],
+        limits,
+    }
+}
+
+/// A route that passes bodies unseen.
+pub fn opaque(name: &str, path: &str) -> config::Route {
+    config::Route {
+        name: name.to_owned(),
+        host: None,
+        path: path.to_owned(),
+        methods: vec![],
+        backend: 0,
+        domain: None,
+        purpose: None,
+        request: RequestBody::Opaque,
+        response: ResponseBody::Pass,
+        format: None,
+        stream: false,
+        client_certificate: false,
+        query: vec![],
+        captures: vec![],
+        cookies: vec![],
+        request_headers: vec![],
+        response_headers: vec![],
+        host_upstream: None,
+    }
+}

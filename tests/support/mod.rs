@@ -1,0 +1,12 @@
+//! What the tests of a running system share: certificates, a gateway, raw peers.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part of this"
+)]
+
+pub mod backend;
+pub mod certificates;
+pub mod gateway;
+pub mod raw;
