@@ -51,7 +51,7 @@ async fn forward(
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
     let shared = &conn.worker.shared;
-    let mut body = Reader::of_client(body, story.clone());
+    let body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
     let head = head::check(&parts, conn.sni.as_deref())?;
