@@ -167,7 +167,7 @@ fn body_of(lines: bool, body: &[u8]) {
                 rewrite(&mut *scanner, body, std::iter::repeat(cut), constant)
             };
             let whole = run(usize::MAX - body.len());
-            for cut in [1, 2, 3, 7, 64, 65, 100, 1000] {
+            for cut in [1, 2, 3, 7, 64, 65, 100, 1000].into_iter().filter(|cut| *cut < body.len()) {
                 assert_eq!(run(cut), whole, "cut into {cut} under {:?}", policy.rules);
             }
             let Ok((out, _)) = whole else { continue };

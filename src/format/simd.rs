@@ -84,6 +84,10 @@ impl Index {
         self.tokens[self.head..self.tail].first_chunk().copied()
     }
 
+    pub fn first(&self) -> Option<usize> {
+        self.tokens[self.head..self.tail].first().map(|at| *at as usize)
+    }
+
     #[inline(always)]
     pub fn skip(&mut self, count: usize) {
         self.head += count;

@@ -55,11 +55,32 @@ impl<const LINES: bool> Machine<LINES> {
                     // Between tokens there is only white space.
                     self.looked = self.looked.max(next[0] as usize);
                     self.token(window, window.len(), found)?;
-                    if !self.state.between_tokens() {
+                    if !self.rejoin(index, window, found)? {
                         return Ok(());
                     }
-                    index.skip_to(self.looked);
                 }
+            }
+        }
+    }
+
+    /// After the byte walk: looks at every byte up to the next token, since what the byte walk
+    /// took for a whole token (`1` of `1x`) may be only the front of what the index did. `false`:
+    /// the window is used up.
+    #[cold]
+    fn rejoin(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<bool, Raise> {
+        loop {
+            index.skip_to(self.looked);
+            if let Some(next) = index.first() {
+                self.bytes(window, next, false, found)?;
+                return Ok(self.state.between_tokens());
+            }
+            if !index.fill::<LINES>(window) {
+                return Ok(false);
             }
         }
     }
