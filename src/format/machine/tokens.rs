@@ -40,12 +40,7 @@ impl<const LINES: bool> Machine<LINES> {
         walked
     }
 
-    fn indexed(
-        &mut self,
-        index: &mut Index,
-        window: &[u8],
-        found: &mut Found,
-    ) -> Result<(), Raise> {
+    fn indexed(&mut self, index: &mut Index, window: &[u8], found: &mut Found) -> Result<(), Raise> {
         index.start(self.looked);
         loop {
             let Some(next) = index.next_four() else {
@@ -60,11 +55,32 @@ impl<const LINES: bool> Machine<LINES> {
                     // Between tokens there is only white space.
                     self.looked = self.looked.max(next[0] as usize);
                     self.token(window, window.len(), found)?;
-                    if !self.state.between_tokens() {
+                    if !self.rejoin(index, window, found)? {
                         return Ok(());
                     }
-                    index.skip_to(self.looked);
                 }
+            }
+        }
+    }
+
+    /// After the byte walk: looks at every byte up to the next token, since what the byte walk
+    /// took for a whole token (`1` of `1x`) may be only the front of what the index did. `false`:
+    /// the window is used up.
+    #[cold]
+    fn rejoin(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<bool, Raise> {
+        loop {
+            index.skip_to(self.looked);
+            if let Some(next) = index.first() {
+                self.bytes(window, next, false, found)?;
+                return Ok(self.state.between_tokens());
+            }
+            if !index.fill::<LINES>(window) {
+                return Ok(false);
             }
         }
     }
@@ -80,9 +96,7 @@ impl<const LINES: bool> Machine<LINES> {
         let at = next[0] as usize;
         let byte = window[at];
         match (self.state, byte) {
-            (State::Key | State::FirstKey, b'"') => {
-                return self.member(window, next, suspect, found);
-            }
+            (State::Key | State::FirstKey, b'"') => return self.member(window, next, suspect, found),
             (State::FirstKey, b'}') | (State::FirstElement, b']') => self.close(at, found)?,
             (State::After, b',') => self.comma(at),
             (State::After, _) if byte == self.closing() => self.close(at, found)?,

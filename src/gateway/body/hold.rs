@@ -13,6 +13,7 @@ use super::reader::Reader;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Metrics;
 use crate::limits;
+use crate::rewrite::{Rewriter, Summary};
 
 /// Bytes that may be held at once. Fair: first come, first served.
 pub struct HoldBudget {
@@ -82,11 +83,23 @@ pub async fn take(reader: &mut Reader, most: usize) -> Result<Taken, Fault> {
     Ok(Taken::Begun(all))
 }
 
+/// Rewrites a body that is here whole.
+///
+/// # Errors
+/// As [`Rewriter::push`].
+pub async fn rewrite(mut rewriter: Rewriter, body: &[u8]) -> Result<(Vec<u8>, Summary), Fault> {
+    // Pseudonyms are often longer than what they stand for; an eighth saves most regrowths.
+    let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 64);
+    rewriter.push(body, &mut out).await?;
+    let summary = rewriter.finish(&mut out).await?;
+    Ok((out, summary))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_budget_is_shared_waited_for_and_given_back() {
         let metrics = Metrics::new();
         let budget = HoldBudget::new(100);
