@@ -112,7 +112,7 @@ impl Generator {
     }
 
     /// Subject number `index`. Subscriber ids differ below 100 million subjects, NHS numbers
-    /// below 900 000, mailboxes always.
+    /// below 899 991, mailboxes always.
     pub fn subscriber(&self, index: u64) -> Subscriber {
         let mut random = self.random(Stream::Subscriber, index);
         let first = random.pick(FIRST_NAMES);
@@ -221,16 +221,18 @@ impl Generator {
         )
     }
 
-    /// `999`, five digits of a walk through 10^5, one digit that leaves a valid check digit, and
-    /// the check digit (NHS Data Dictionary, "NHS NUMBER": modulus 11, 10 is not issued). At
-    /// least nine digits fit in the ninth place, which gives 900 000 numbers.
+    /// `999`, five digits of a walk through all but 99999, one digit that leaves a valid check
+    /// digit, and the check digit (NHS Data Dictionary, "NHS NUMBER": modulus 11, 10 is not
+    /// issued). At least nine digits fit in the ninth place. Without 99999 there is no
+    /// 9999999999, which stands for 'no number' in many systems and is refused.
     fn nhs_number(&self, index: u64) -> String {
-        let start = self.random(Stream::Start, 2).below(100_000);
-        let five = (start + index % 100_000 * 61_803) % 100_000;
+        const WALK: u64 = 99_999;
+        let start = self.random(Stream::Start, 2).below(WALK);
+        let five = (start + index % WALK * 61_801) % WALK;
         let eight = format!("999{five:05}");
         let mut fitting =
             (0..10).filter_map(|d| Some((d, nhs_check_digit(&format!("{eight}{d}"))?)));
-        let nth = (index / 100_000 % 9) as usize;
+        let nth = (index / WALK % 9) as usize;
         let (ninth, check) = fitting.nth(nth).expect("nine of the ten digits fit");
         format!("{eight}{ninth}{check}")
     }
@@ -385,7 +387,7 @@ mod tests {
     #[test]
     fn nhs_numbers_are_of_the_test_range_and_valid() {
         let generator = Generator::new(3);
-        for index in (0..2000).chain([99_999, 100_000, 100_001, 899_999]) {
+        for index in (0..2000).chain([99_998, 99_999, 100_000, 899_990]) {
             let number = generator.nhs_number(index);
             assert_eq!(number.len(), 10);
             assert!(number.starts_with("999"));
@@ -406,6 +408,29 @@ mod tests {
         }
         for index in 0..2000 {
             assert!(mails.insert(generator.subscriber(index).email));
+        }
+    }
+
+    #[test]
+    fn every_identifier_has_a_normal_form() {
+        use crate::pseudonym::Normaliser as N;
+        let generator = Generator::new(20_261_122);
+        let mut out = Vec::new();
+        let mut check = |normaliser: N, value: &str| {
+            let normal = normaliser.normalise(value.as_bytes(), &mut out);
+            assert!(normal.is_ok(), "{value}: {normal:?}");
+        };
+        for index in 0..20_000 {
+            let record = generator.result_record(index);
+            check(N::Name, &record.subscriber.name);
+            check(N::Email, &record.subscriber.email);
+            check(N::Phone, &record.subscriber.phone);
+            check(N::Kit, &record.kit_id);
+            check(N::Provider, &record.provider_id);
+        }
+        for index in 0..100_000 {
+            check(N::NhsNumber, &generator.nhs_number(index));
+            check(N::Subscriber, &generator.subscriber_id(index));
         }
     }
 

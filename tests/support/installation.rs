@@ -236,6 +236,21 @@ prefix = "eth"
     }
 }
 
+impl Drop for Installation {
+    /// A test that fails shows what the two processes had to say.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for world in ["vault", "gateway"] {
+            let log = std::fs::read_to_string(self.log(world)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(15)..].join("\n");
+            eprintln!("--- the end of {world}'s log:\n{last}");
+        }
+    }
+}
+
 /// Files of `certs init`.
 pub const CA: &str = "gateway-ca.pem";
 pub const CLIENT: (&str, &str) = ("people/provider-1.pem", "people/provider-1.key");
