@@ -226,14 +226,19 @@ fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartErro
     }
     let meta = |store: &mut dyn Writer, name| {
         let found = store.meta(name)?;
-        found.ok_or(StoreError::Damaged("the store lacks one of its first entries"))
+        found.ok_or(StoreError::Damaged(
+            "the store lacks one of its first entries",
+        ))
     };
     let id = |bytes: Vec<u8>| {
         <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Damaged("an id of the store"))
     };
     let vault = id(meta(store, "vault")?)?;
     let keys = RootKeys::new(root, vault);
-    let open = |what, wrapped: &[u8]| keys.unwrap(what, wrapped).map_err(|_| StartError::OtherRoot);
+    let open = |what, wrapped: &[u8]| {
+        keys.unwrap(what, wrapped)
+            .map_err(|_| StartError::OtherRoot)
+    };
     let records = open(Use::Records, &meta(store, "records-key")?)?;
     let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
     Ok(First {

@@ -15,7 +15,9 @@ impl TestRewrite {
         self.seen += chunk.len();
         if self.fails_after.is_some_and(|at| self.seen > at) {
             let at = self.seen as u64;
-            return Err(Fault::new(Code::RejectedPlace, Stage::Scan).at(at).place("$.x"));
+            return Err(Fault::new(Code::RejectedPlace, Stage::Scan)
+                .at(at)
+                .place("$.x"));
         }
         // As a round trip to the vault would.
         tokio::task::yield_now().await;
@@ -25,6 +27,9 @@ impl TestRewrite {
 
     pub fn finish(&mut self, _out: &mut Vec<u8>) -> Result<Summary, Fault> {
         let records = 1;
-        Ok(Summary { records, ..Summary::default() })
+        Ok(Summary {
+            records,
+            ..Summary::default()
+        })
     }
 }

@@ -33,7 +33,9 @@ pub enum Broken {
     Commitment(u64),
     #[error("the entries do not give the root that the checkpoint signs")]
     Root,
-    #[error("the log is shorter ({size}) than the remembered checkpoint ({remembered}): it was cut")]
+    #[error(
+        "the log is shorter ({size}) than the remembered checkpoint ({remembered}): it was cut"
+    )]
     Cut { size: u64, remembered: u64 },
     #[error("the log does not continue the remembered checkpoint: it was rewritten")]
     Rewritten,
