@@ -121,11 +121,7 @@ impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
     pub(super) fn end_value(&mut self, end: usize) -> Result<(), Raise> {
         let height = self.stack.len();
-        self.state = if height == 1 {
-            State::End
-        } else {
-            State::After
-        };
+        self.state = if height == 1 { State::End } else { State::After };
         if height == self.record_height {
             return self.end_record(end);
         }
@@ -181,11 +177,7 @@ impl<const LINES: bool> Machine<LINES> {
             survivor,
             role,
         });
-        self.state = if array {
-            State::FirstElement
-        } else {
-            State::FirstKey
-        };
+        self.state = if array { State::FirstElement } else { State::FirstKey };
     }
 
     /// The bracket at `at` closes the top container (the caller has compared its kind).
@@ -238,20 +230,12 @@ impl<const LINES: bool> Machine<LINES> {
             self.bound_pending(at)?;
         }
         let start = if self.stack.len() > 1 {
-            if self.top().survivor {
-                self.pending
-            } else {
-                self.member
-            }
+            if self.top().survivor { self.pending } else { self.member }
         } else if LINES {
             self.record.unwrap_or(at)
         } else {
             // Nothing is no JSON text.
-            let code = if rule == RuleId::UNLISTED {
-                Code::UnlistedPlace
-            } else {
-                Code::RejectedPlace
-            };
+            let code = if rule == RuleId::UNLISTED { Code::UnlistedPlace } else { Code::RejectedPlace };
             return Err(Raise::new(code, at));
         };
         self.extent.get_or_insert((start, rule));
@@ -308,12 +292,7 @@ impl<const LINES: bool> Machine<LINES> {
 
     /// A line ends: its last byte (but for the line feed) stands before `at`, the next line
     /// starts at `next`.
-    pub(super) fn end_line(
-        &mut self,
-        at: usize,
-        next: usize,
-        found: &mut Found,
-    ) -> Result<(), Raise> {
+    pub(super) fn end_line(&mut self, at: usize, next: usize, found: &mut Found) -> Result<(), Raise> {
         self.bound_record(at)?;
         self.end_extent(next, found);
         self.top().survivor = false;
