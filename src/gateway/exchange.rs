@@ -21,7 +21,6 @@ use super::body::answer::Answer;
 use super::body::hold::{self, Held, Taken};
 use super::body::outgoing::Outgoing;
 use super::body::reader::Reader;
-use super::body::rewrite::BodyRewrite;
 use super::body::stream::Pump;
 use super::headers;
 use super::plan::{self, Granted, Plan};
@@ -33,6 +32,7 @@ use super::story::Story;
 use super::upstream::Link;
 use super::{head, rescue::of_request};
 use crate::error::{Code, Fault, Stage};
+use crate::rewrite::Rewriter;
 
 /// One request, one answer.
 pub async fn exchange(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
@@ -51,7 +51,7 @@ async fn forward(
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
     let shared = &conn.worker.shared;
-    let mut body = Reader::of_client(body, story.clone());
+    let body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
     let head = head::check(&parts, conn.sni.as_deref())?;
@@ -117,7 +117,7 @@ enum Prepared {
     Whole(Outgoing),
     Begun {
         body: Reader,
-        rewrite: BodyRewrite,
+        rewrite: Box<Rewriter>,
         first: Vec<u8>,
     },
 }
@@ -131,7 +131,7 @@ impl Prepared {
                 rewrite,
                 first,
             } => {
-                let (pump, pieces) = Pump::start(body, rewrite, first, story.clone(), of_request);
+                let (pump, pieces) = Pump::start(body, *rewrite, first, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
         }
@@ -144,7 +144,7 @@ async fn prepare(
     story: &Arc<Story>,
     route: &Route,
     mut body: Reader,
-    mut rewrite: BodyRewrite,
+    mut rewrite: Box<Rewriter>,
     take: usize,
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
@@ -152,7 +152,7 @@ async fn prepare(
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
-            let (out, summary) = rewrite.whole(&whole).await?;
+            let (out, summary) = hold::rewrite(*rewrite, &whole).await?;
             story.rewrote(summary);
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
