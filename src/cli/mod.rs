@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod caller;
 pub mod certs;
 pub mod check;
 pub mod demo;

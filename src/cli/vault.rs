@@ -2,11 +2,74 @@
 
 use std::path::Path;
 
-use super::Exit;
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::{Exit, caller};
+use crate::config::Config;
+use crate::harden;
+use crate::vault::{self, StartError};
+
+/// Run the vault: the separate process that keeps the keys
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cryptonym certs init                    # a CA, certificates, registry and root key
+  cryptonym vault --config config.toml    # makes its store on the first start
+
+It ends on SIGTERM or Ctrl-C, after what it has accepted is on the disk.
+docs/vault.md describes the interface, the keys and the store.")]
 pub struct Args {}
 
-pub fn run(_args: Args, _config: &Path) -> Exit {
-    todo!()
+pub fn run(_args: Args, config: &Path) -> Exit {
+    // Before any key is read.
+    let shortfalls = harden::process();
+    let config = match caller::load(config) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    // Its own log goes to standard error: one JSON object a line, never an identifier.
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .try_init();
+    for shortfall in shortfalls {
+        tracing::warn!(shortfall, "hardening");
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Failed;
+        }
+    };
+    runtime.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> Exit {
+    // Signals are caught before anything is opened, so that none falls in between.
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        eprintln!("error: signals cannot be caught");
+        return Exit::Failed;
+    };
+    let running = match vault::start(config).await {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return match error {
+                StartError::NoVault | StartError::Registry(_) => Exit::Configuration,
+                _ => Exit::Failed,
+            };
+        }
+    };
+    tracing::info!(address = %running.address, "the vault listens");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("the vault ends");
+    running.stop().await;
+    Exit::Done
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use super::backend::Backend;
 use super::client::Client;
-use super::processes::{Failure, Folder, Process, free_address, run};
+use super::processes::{Ended, Failure, Folder, Process, free_address, run};
 use crate::limits;
 
 /// The gateway's name in its certificate and in the example configuration.
@@ -48,7 +48,10 @@ impl Installation {
             command.args(arguments).current_dir(folder.path());
             command
         };
-        run(command(&["certs", "init"]))?;
+        let made = run(command(&["certs", "init"]))?;
+        if !made.success {
+            return Err(Failure(format!("`certs init` failed: {}", made.stderr)));
+        }
         fs::write(folder.path().join("config.toml"), addresses.configuration())?;
 
         let world = |name: &str| {
@@ -79,8 +82,8 @@ impl Installation {
     /// Runs a command of this executable in the folder, as a person there would.
     ///
     /// # Errors
-    /// It ends with another code than 0.
-    pub fn cryptonym(&self, arguments: &[&str]) -> Result<String, Failure> {
+    /// It cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> Result<Ended, Failure> {
         let mut command = Command::new(&self.executable);
         command.args(arguments).current_dir(self.folder.path());
         run(command)

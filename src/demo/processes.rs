@@ -130,26 +130,24 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command to its end. `Err` carries what it printed.
+/// A command that has ended.
+pub struct Ended {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end, whatever its end is.
 ///
 /// # Errors
-/// It cannot be started, or ends with another code than 0.
-pub fn run(mut command: Command) -> Result<String, Failure> {
+/// It cannot be started.
+pub fn run(mut command: Command) -> Result<Ended, Failure> {
     let output = command.stdin(Stdio::null()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    let line: Vec<_> = command
-        .get_args()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
-    Err(Failure(format!(
-        "`cryptonym {}` ended with {}:\n{text}{}",
-        line.join(" "),
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    )))
+    Ok(Ended {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 /// A plain GET with a short time-out: status and body. For health pages on loopback.

@@ -293,12 +293,12 @@ impl Show<'_> {
         );
         self.check(
             steps.alone_refused,
-            "approving it alone was refused: the two must be different people",
+            "approving it alone was refused, even with the approver's signing key at hand",
         );
 
         self.screen
             .heading("The vault's log tells it to an auditor, and proves itself");
-        let log = people::log(self.installation)?;
+        let log = people::log(self.installation, &steps.request)?;
         for step in &log.said {
             self.screen.dim(&format!("$ {}", step.command));
             self.screen.quote(&step.output);

@@ -125,9 +125,10 @@ impl Rewriter {
             out.extend_from_slice(segment);
         } else {
             let slots = &self.found.slots[..ready];
-            let scanner = &*self.scanner;
-            let answers = self.resolver.resolve(scanner, segment, slots, self.base);
-            splice(scanner, segment, slots, answers.await?.iter(), out);
+            self.resolver
+                .resolve(&*self.scanner, segment, slots, self.base)?;
+            let answers = self.resolver.answers().await?;
+            splice(&*self.scanner, segment, slots, answers.iter(), out);
         }
         self.found.advance(ready);
         self.base += released as u64;

@@ -77,14 +77,15 @@ impl Resolver {
         }
     }
 
-    /// Answers all slots of a segment; `base` is the segment's offset in the body.
-    pub(super) async fn resolve(
+    /// Makes the answers to all slots of a segment; `base` is the segment's offset in the body.
+    /// They are handed out by [`Resolver::answers`], once everything new is durable.
+    pub(super) fn resolve(
         &mut self,
         scanner: &dyn Scanner,
         segment: &[u8],
         slots: &[Slot],
         base: u64,
-    ) -> Result<Answers<'_>, Fault> {
+    ) -> Result<(), Fault> {
         self.arena.clear();
         self.made.clear();
         let policy = self.job.policy.clone();
@@ -104,6 +105,11 @@ impl Resolver {
             self.made.push(made);
         }
         self.scratch = scratch;
+        Ok(())
+    }
+
+    /// The segment's answers, when its new identifiers are durable in the vault.
+    pub(super) async fn answers(&mut self) -> Result<Answers<'_>, Fault> {
         self.make_durable().await?;
         Ok(Answers {
             made: &self.made,

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use cryptonym::demo::client::Client;
-use cryptonym::demo::processes::{Process, free_address, get, run};
+use cryptonym::demo::processes::{Ended, Process, free_address, get, run};
 
 /// The name that the gateway's certificate carries and that routes go by.
 pub const HOST: &str = "localhost";
@@ -52,9 +52,7 @@ impl Installation {
             folder,
         };
         let certs = installation.certs();
-        installation
-            .cryptonym(&["certs", "init", "--out", certs.to_str().unwrap()])
-            .unwrap();
+        installation.expect(&["certs", "init", "--out", certs.to_str().unwrap()]);
         std::fs::create_dir(installation.folder().join("logs")).unwrap();
         std::fs::create_dir(installation.folder().join("vault")).unwrap();
         let text = format!("{}\n{rest}", installation.worlds());
@@ -68,7 +66,7 @@ impl Installation {
     }
 
     pub fn certs(&self) -> PathBuf {
-        self.folder().join("certs")
+        self.folder().join("certs/out")
     }
 
     pub fn cert(&self, name: &str) -> PathBuf {
@@ -149,11 +147,18 @@ impl Installation {
     }
 
     /// Runs a command of the executable to its end, with this installation's configuration.
-    pub fn cryptonym(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn cryptonym(&self, arguments: &[&str]) -> Ended {
         let mut command = executable();
         command.args(arguments).arg("--config").arg(self.config());
         command.current_dir(self.folder());
-        run(command).map_err(|failure| failure.to_string())
+        run(command).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// As [`Installation::cryptonym`], for what must work: its standard output.
+    pub fn expect(&self, arguments: &[&str]) -> String {
+        let ended = self.cryptonym(arguments);
+        assert!(ended.success, "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        ended.stdout
     }
 
     /// A metrics page as it stands now.
@@ -198,16 +203,16 @@ impl Installation {
             r#"
 [gateway]
 listen = ["{gateway}"]
-tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key", client_ca = "certs/{CA}" }}
-vault = {{ address = "https://127.0.0.1:{vault_port}", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
+tls = {{ certificate = "certs/out/gateway.pem", key = "certs/out/gateway.key", client_ca = "certs/out/{CA}" }}
+vault = {{ address = "https://127.0.0.1:{vault_port}", certificate = "certs/out/gateway-link.pem", key = "certs/out/gateway-link.key", ca = "certs/out/vault-ca.pem" }}
 observe = "{gateway_observe}"
 
 [vault]
 listen = "{vault}"
-tls = {{ certificate = "certs/vault.pem", key = "certs/vault.key", client_ca = "certs/vault-ca.pem" }}
+tls = {{ certificate = "certs/out/vault.pem", key = "certs/out/vault.key", client_ca = "certs/out/vault-ca.pem" }}
 store = "sqlite:vault/vault.sqlite"
-root_key = "certs/vault-root.key"
-registry = "certs/registry.toml"
+root_key = "certs/out/vault-root.key"
+registry = "certs/out/registry.toml"
 observe = "{vault_observe}"
 
 [domain.improvement]

@@ -2,16 +2,37 @@
 
 use std::collections::HashMap;
 
-use crate::support::installation::Installation;
+use super::installation::Installation;
 
 /// At most 100 pseudonyms at once (`limits::REVEAL_PSEUDONYMS`).
 pub const BATCH: usize = 100;
 
-/// Asks for, approves and fetches what stands behind `pseudonyms`: pseudonym → identifier.
+/// Asks for, has approved and fetches what stands behind `pseudonyms`: pseudonym → identifier.
 ///
 /// # Panics
 /// Any of the three steps fails.
 pub fn reveal(installation: &Installation, pseudonyms: &[String]) -> HashMap<String, String> {
-    let _ = (installation, pseudonyms);
-    unimplemented!()
+    let mut ask = vec![
+        "reveal",
+        "request",
+        "--as",
+        "i.okafor",
+        "--domain",
+        "improvement",
+        "--purpose",
+        "share-results",
+        "--reason",
+        "a test",
+    ];
+    ask.extend(pseudonyms.iter().map(String::as_str));
+    let request = installation.expect(&ask).trim().to_owned();
+    installation.expect(&["reveal", "approve", &request, "--as", "a.lindqvist", "--yes"]);
+    let rows = installation.expect(&["reveal", "fetch", &request, "--as", "i.okafor", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap();
+    rows.iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            (text("pseudonym"), text("identifier"))
+        })
+        .collect()
 }

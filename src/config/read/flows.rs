@@ -47,7 +47,7 @@ pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Fi
 }
 
 /// The categories that the data map lists for a purpose.
-pub(crate) fn allowed(purpose: Purpose) -> &'static [Category] {
+fn allowed(purpose: Purpose) -> &'static [Category] {
     use Category as C;
     match purpose {
         Purpose::DevelopAndImprove | Purpose::Research => &[C::Test],

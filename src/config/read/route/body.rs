@@ -1,0 +1,142 @@
+//! What a route does with bodies, both ways.
+
+use super::super::super::raw::Table;
+use super::super::super::{Format, Gateway, RequestBody, ResponseBody};
+use super::super::{Names, policy, resolve, shorten, word};
+use crate::policy::{Action, Scope};
+
+/// A policy, or opaque, or no body at all.
+pub(super) fn request(table: &Table<'_>, names: &Names<'_>) -> Option<RequestBody> {
+    let findings = table.findings();
+    let policy = table.text("request");
+    let opaque = table.boolean("opaque").unwrap_or(false);
+    match policy {
+        Some(text) if opaque => {
+            findings.error(
+                &table.place_of("opaque"),
+                "a body cannot be rewritten and pass unseen at once",
+                format!("remove opaque, or request = \"{}\"", shorten(text.value)),
+            );
+            None
+        }
+        Some(text) => {
+            let known = names.policies.iter().any(|p| p.name.value == text.value);
+            if !known && !names.complete {
+                return None;
+            }
+            resolve(&text, &names.policies, "policy", findings).map(RequestBody::Policy)
+        }
+        None if table.has("request") => None,
+        None if opaque => Some(RequestBody::Opaque),
+        None => Some(RequestBody::None),
+    }
+}
+
+/// Whether a client needs a certificate; the gateway must then have a CA for them.
+pub(super) fn client_certificate(table: &Table<'_>, gateway: Option<&Gateway>) -> bool {
+    let wanted = table.boolean("client_certificate").unwrap_or(false);
+    if wanted && gateway.is_some_and(|g| g.tls.client_ca.is_none()) {
+        let message = "the gateway has no `client_ca`: no client could show a certificate";
+        let hint = "write client_ca = \"…\" in gateway.tls";
+        table
+            .findings()
+            .error(&table.place_of("client_certificate"), message, hint);
+    }
+    wanted
+}
+
+/// `restore-own` needs a known client and something to give back.
+pub(super) fn response(
+    table: &Table<'_>,
+    policy: Option<usize>,
+    read: Option<&policy::Read<'_>>,
+    client_certificate: bool,
+) -> Option<ResponseBody> {
+    let findings = table.findings();
+    let Some(text) = table.text("response") else {
+        return (!table.has("response")).then_some(ResponseBody::Pass);
+    };
+    if !word(
+        &text,
+        "way to treat responses",
+        &[("pass", false), ("restore-own", true)],
+        findings,
+    )? {
+        return Some(ResponseBody::Pass);
+    }
+    if !client_certificate {
+        findings.error(
+            &text.place,
+            "restore-own needs to know the client",
+            "write client_certificate = true on this route",
+        );
+    }
+    let Some(policy) = policy else {
+        if !table.has("request") {
+            findings.error(
+                &text.place,
+                "restore-own gives back what a request policy has replaced, and there is none",
+                "write request = \"…\", or response = \"pass\"",
+            );
+        }
+        return None;
+    };
+    if read.is_some_and(|r| r.restore.is_none()) {
+        findings.error(
+            &text.place,
+            "the request policy makes no pseudonyms that could be restored",
+            "write response = \"pass\"",
+        );
+    }
+    Some(ResponseBody::RestoreOwn(policy))
+}
+
+/// Pseudonyms need a domain, and a domain pseudonyms.
+pub(super) fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) {
+    let pseudonym = read.policy.rules.iter().zip(&read.places).find(|(r, _)| {
+        matches!(
+            r.action,
+            Action::Pseudonym {
+                scope: Scope::Domain | Scope::Record,
+                ..
+            }
+        )
+    });
+    match pseudonym {
+        Some((_, place)) if !domain && !table.has("domain") => table.findings().error(
+            &table.place_of("request"),
+            format!(
+                "policy `{}` makes pseudonyms, but this route has no `domain` to make them in",
+                read.policy.name
+            ),
+            format!(
+                "write domain = \"…\"; the first such rule stands in line {}",
+                place.line()
+            ),
+        ),
+        None if domain => table.findings().warn(
+            &table.place_of("domain"),
+            format!(
+                "policy `{}` makes no pseudonyms: the domain has no use here",
+                read.policy.name
+            ),
+            "remove it; the gateway would lease a key for nothing",
+        ),
+        _ => {}
+    }
+}
+
+/// The format, where it is not the media type that says it.
+pub(super) fn format(table: &Table<'_>, request: Option<&RequestBody>) -> Option<Format> {
+    let text = table.text("format")?;
+    let words = [("json", Format::Json), ("ndjson", Format::Ndjson)];
+    let format = word(&text, "format", &words, table.findings());
+    if !matches!(request, Some(RequestBody::Policy(_)) | None) {
+        table.findings().warn(
+            &text.place,
+            "`format` has no use: no policy reads this body",
+            "remove it, or name a `request` policy",
+        );
+    }
+    format
+}
