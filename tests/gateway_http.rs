@@ -5,14 +5,13 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cryptonym::config::{Limits, QueryRule, RequestBody};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt;
 use support::backend::{Backend, serve};
 use support::certificates::Certificates;
 use support::gateway::{Gateway, opaque, rewriting};
+use support::h2::{Sent, h2};
 use support::raw::{End, Raw, field, status};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nserver: secret\r\nset-cookie: id=1\r\netag: \"e\"\r\n\r\nok";
@@ -82,7 +81,7 @@ async fn path_03_a_request_goes_through_http_1_and_http_2() {
         .uri("https://localhost/asked/a/b/c?page=1")
         .header("cookie", "theme=dark")
         .header("cookie", "id=SUB-1")
-        .body(Full::new(Bytes::from_static(b"hello")))
+        .body(Sent::whole("hello"))
         .unwrap();
     let answer = h2.send_request(request).await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -92,22 +91,11 @@ async fn path_03_a_request_goes_through_http_1_and_http_2() {
     assert!(seen.head.starts_with("POST /asked/a/b/c?page=1 HTTP/1.1"));
     assert_eq!(field(&seen.head, "cookie"), Some("theme=dark"));
     assert_eq!(field(&seen.head, "via"), Some("2 cryptonym"));
-    assert_eq!(field(&seen.head, "content-length"), Some("5"));
+    assert_eq!(field(&seen.head, "transfer-encoding"), Some("chunked"));
     assert_eq!(seen.body.unwrap(), b"hello");
     // One pooled connection served both.
     assert_eq!(backend.connections(), 1);
     gateway.running.drain().await;
-}
-
-async fn h2(gateway: &Gateway) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let tls = gateway.certificates.client(&[b"h2"], false);
-    let raw = Raw::tls(gateway.address, tls).await;
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(raw.stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
-    sender
 }
 
 #[tokio::test]
@@ -254,7 +242,7 @@ async fn path_03_silent_and_slow_connections_are_closed() {
     assert!(started.elapsed() < Duration::from_secs(8));
     // And one that has been used, over HTTP/2.
     let mut used = h2(&gateway).await;
-    let request = Request::get("https://localhost/any").body(Full::default()).unwrap();
+    let request = Request::get("https://localhost/any").body(Sent::open().1).unwrap();
     used.send_request(request).await.unwrap().into_body().collect().await.unwrap();
     tokio::time::timeout(Duration::from_secs(8), async {
         while !used.is_closed() {

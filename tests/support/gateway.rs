@@ -83,7 +83,7 @@ pub fn config(
         vault: None,
         backends: vec![backend.config(certificates)],
         routes,
-        policies: vec![Arc::new(policy())],
+        policies: vec![Arc::new(policy()), Arc::new(nothing())],
         limits,
     }
 }
@@ -137,4 +137,9 @@ pub fn policy() -> Policy {
         rule("$.bad", Action::Reject),
     ];
     Policy::compile("test", Unlisted::Reject, RecordUnit::Auto, rules).unwrap()
+}
+
+/// Restores nothing, keeps everything: what is around the restoring is what is tested.
+pub fn nothing() -> Policy {
+    Policy::compile("nothing", Unlisted::Keep, RecordUnit::Auto, vec![]).unwrap()
 }
