@@ -47,10 +47,6 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-// So that `tests/support` can be used by unit tests too.
-#[cfg(test)]
-extern crate self as cryptonym;
-
 pub mod error;
 pub mod limits;
 pub mod secret;

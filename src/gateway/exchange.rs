@@ -15,13 +15,11 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
 
 use super::body::answer::Answer;
 use super::body::hold::{self, Held, Taken};
 use super::body::outgoing::Outgoing;
 use super::body::reader::Reader;
-use super::body::rewrite::BodyRewrite;
 use super::body::stream::Pump;
 use super::headers;
 use super::plan::{self, Granted, Plan};
@@ -33,6 +31,7 @@ use super::story::Story;
 use super::upstream::Link;
 use super::{head, rescue::of_request};
 use crate::error::{Code, Fault, Stage};
+use crate::rewrite::Rewriter;
 
 /// One request, one answer.
 pub async fn exchange(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
@@ -79,7 +78,7 @@ async fn forward(
     // Upstream.
     let worker = &conn.worker;
     let mut link = worker.upstreams.link(route.config.backend).await?;
-    let (outgoing, mut pump) = prepared.start(story);
+    let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,
         None => worker.upstreams.host(&link),
@@ -97,7 +96,7 @@ async fn forward(
     );
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
-    let response = send(story, &mut link, request, pump.as_mut()).await?;
+    let response = send(story, &mut link, request).await?;
 
     // And back.
     let exchange = respond::Exchange {
@@ -117,7 +116,7 @@ enum Prepared {
     Whole(Outgoing),
     Begun {
         body: Reader,
-        rewrite: BodyRewrite,
+        rewrite: Box<Rewriter>,
         first: Vec<u8>,
     },
 }
@@ -131,7 +130,7 @@ impl Prepared {
                 rewrite,
                 first,
             } => {
-                let (pump, pieces) = Pump::start(body, rewrite, first, story.clone(), of_request);
+                let (pump, pieces) = Pump::start(body, *rewrite, first, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
         }
@@ -144,7 +143,7 @@ async fn prepare(
     story: &Arc<Story>,
     route: &Route,
     mut body: Reader,
-    mut rewrite: BodyRewrite,
+    mut rewrite: Box<Rewriter>,
     take: usize,
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
@@ -152,7 +151,7 @@ async fn prepare(
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
-            let (out, summary) = rewrite.whole(&whole).await?;
+            let (out, summary) = hold::rewrite(*rewrite, &whole).await?;
             story.rewrote(summary);
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
@@ -172,31 +171,20 @@ async fn prepare(
     Ok((prepared, None))
 }
 
-/// Sends, and waits for the answer's head: `response_time` from the last byte of the request.
-/// An answer that comes before that byte is passed on.
+/// Sends, and waits for the answer's head: `response_time` from the last byte that the backend
+/// took. An answer that comes before the request's end is passed on.
 async fn send(
     story: &Arc<Story>,
     link: &mut Link,
     request: Request<Outgoing>,
-    mut pump: Option<&mut Pump>,
 ) -> Result<Response<Incoming>, Fault> {
     let worker = &story.conn.worker;
     let time = worker.shared.limits.response_time;
-    let mut sending = std::pin::pin!(worker.upstreams.send(link, request));
-    if let Some(pump) = pump.take() {
-        tokio::select! {
-            biased;
-            response = &mut sending => return response,
-            () = pump.finished() => {}
-        }
-        if let Some(fault) = story.fault() {
-            return Err(fault.clone());
-        }
-    }
+    story.moves(false);
     tokio::select! {
         biased;
-        response = &mut sending => response,
-        () = sleep_until(Instant::now() + time) => Err(Fault::new(Code::BackendSlow, Stage::Receive)),
+        response = worker.upstreams.send(link, request) => response,
+        () = story.backend_silence(time) => Err(Fault::new(Code::BackendSlow, Stage::Receive)),
     }
 }
 

@@ -39,9 +39,6 @@ pub mod socket;
 pub mod story;
 pub mod upstream;
 
-#[cfg(test)]
-mod tests;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,8 +84,19 @@ pub fn start(
     link: Option<Arc<VaultLink>>,
     metrics: Arc<Metrics>,
 ) -> Result<Running, StartError> {
-    let shared = share(config, link, metrics)?;
-    start_shared(config, shared)
+    let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
+    let tls = server_config(&gateway.tls, Versions::Tls12And13, serve::ALPN)?;
+    let shared = Arc::new(share(config, link, metrics)?);
+    let mut workers = Vec::with_capacity(gateway.workers.max(1));
+    for _ in 0..gateway.workers.max(1) {
+        workers.push(worker(config, &shared)?);
+    }
+    let mut listeners = Vec::with_capacity(gateway.listen.len());
+    for &address in &gateway.listen {
+        let bound = listen::bind(address);
+        listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
+    }
+    Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
 }
 
 fn share(
@@ -107,30 +115,16 @@ fn share(
         policies: config.policies.clone(),
         metrics,
         link,
-        #[cfg(test)]
-        test_rewrite: None,
     })
 }
 
-fn start_shared(config: &Config, shared: Shared) -> Result<Running, StartError> {
-    let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
-    let tls = server_config(&gateway.tls, Versions::Tls12And13, serve::ALPN)?;
-    let shared = Arc::new(shared);
-    let mut workers = Vec::with_capacity(gateway.workers.max(1));
-    for _ in 0..gateway.workers.max(1) {
-        let metrics = shared.metrics.clone();
-        workers.push(Worker {
-            upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
-            shared: shared.clone(),
-            access: AccessLog::new(),
-            mark: getrandom::u64().map_err(io::Error::other)?,
-            requests: AtomicU64::new(0),
-        });
-    }
-    let mut listeners = Vec::with_capacity(gateway.listen.len());
-    for &address in &gateway.listen {
-        let bound = listen::bind(address);
-        listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
-    }
-    Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
+fn worker(config: &Config, shared: &Arc<Shared>) -> Result<Worker, StartError> {
+    let metrics = shared.metrics.clone();
+    Ok(Worker {
+        upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
+        shared: shared.clone(),
+        access: AccessLog::new(),
+        mark: getrandom::u64().map_err(io::Error::other)?,
+        requests: AtomicU64::new(0),
+    })
 }

@@ -11,7 +11,6 @@ use http::request::Parts;
 
 use super::body::media;
 use super::body::reader::Reader;
-use super::body::rewrite::BodyRewrite;
 use super::head::Head;
 use super::query;
 use super::routes::Route;
@@ -19,6 +18,7 @@ use super::shared::Shared;
 use crate::config::{RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
+use crate::rewrite::Rewriter;
 use crate::rewrite::own::OwnIdentifiers;
 use crate::tls::identity::Peer;
 
@@ -29,7 +29,7 @@ pub enum Plan {
     /// It passes unseen.
     Pass,
     Rewrite {
-        rewrite: BodyRewrite,
+        rewrite: Box<Rewriter>,
         /// Bytes to take before deciding anything else, out of the hold budget.
         take: usize,
         /// The sender has said that it is longer than what is held.
@@ -107,7 +107,7 @@ fn plan(
         None => hold,
     };
     Ok(Plan::Rewrite {
-        rewrite: shared.rewrite(&route.config, policy, format, own.cloned())?,
+        rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned())?),
         take,
         streams,
     })

@@ -116,7 +116,7 @@ async fn restore(
     let most = limits::CHUNK.min(shared.limits.hold);
     match hold::take(&mut reader, most).await? {
         Taken::Whole(whole) => {
-            let (out, _) = rewrite.whole(&whole).await.map_err(of_response)?;
+            let (out, _) = hold::rewrite(rewrite, &whole).await.map_err(of_response)?;
             let story = story.clone();
             Ok(Answer::whole(out.into(), story, Some(link), pump))
         }

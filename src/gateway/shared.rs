@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::body::hold::HoldBudget;
-use super::body::rewrite::BodyRewrite;
 use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
@@ -15,7 +14,7 @@ use crate::observe::access::AccessLog;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 use crate::rewrite::own::OwnIdentifiers;
-use crate::rewrite::{Job, Keeper};
+use crate::rewrite::{Job, Keeper, Rewriter};
 use crate::vault_link::{Lease, VaultLink};
 
 pub struct Shared {
@@ -30,8 +29,6 @@ pub struct Shared {
     pub policies: Vec<Arc<Policy>>,
     /// `None` only where no route has a domain.
     pub link: Option<Arc<VaultLink>>,
-    #[cfg(test)]
-    pub test_rewrite: Option<super::tests::TestRewrite>,
 }
 
 impl Shared {
@@ -58,12 +55,8 @@ impl Shared {
         policy: usize,
         format: Format,
         own: Option<Arc<OwnIdentifiers>>,
-    ) -> Result<BodyRewrite, Fault> {
-        #[cfg(test)]
-        if let Some(test) = &self.test_rewrite {
-            return Ok(BodyRewrite::Test(test.clone()));
-        }
-        Ok(BodyRewrite::new(Job {
+    ) -> Result<Rewriter, Fault> {
+        Ok(Rewriter::new(Job {
             policy: self.policies[policy].clone(),
             kinds: self.kinds.clone(),
             format,

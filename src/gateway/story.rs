@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Version};
@@ -37,6 +37,10 @@ pub struct Story {
     fault: OnceLock<Fault>,
     /// Part of a streamed body has been handed to the backend.
     partial: AtomicBool,
+    /// Milliseconds since `started` at which the request last moved towards the backend.
+    moved: AtomicU64,
+    /// What moves next has to come from the client (or its rewriting), not to be taken by the backend.
+    awaits_client: AtomicBool,
     delivered: AtomicBool,
     _in_flight: InFlight,
 }
@@ -61,6 +65,8 @@ impl Story {
             first_sights: AtomicU64::new(0),
             fault: OnceLock::new(),
             partial: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+            awaits_client: AtomicBool::new(false),
             delivered: AtomicBool::new(false),
             _in_flight: conn.clock.request(),
             conn,
@@ -104,6 +110,30 @@ impl Story {
 
     pub fn is_partly_sent(&self) -> bool {
         self.partial.load(Relaxed)
+    }
+
+    /// The backend has taken something, or is waiting for the client.
+    pub fn moves(&self, awaits_client: bool) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Relaxed);
+        self.awaits_client.store(awaits_client, Relaxed);
+    }
+
+    /// Waits until the backend has neither taken anything nor answered for `time`, while it
+    /// was its turn.
+    pub async fn backend_silence(&self, time: Duration) {
+        loop {
+            let moved = self.started + Duration::from_millis(self.moved.load(Relaxed));
+            let due = if self.awaits_client.load(Relaxed) {
+                Instant::now() + time
+            } else {
+                moved + time
+            };
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due.into()).await;
+        }
     }
 
     /// The last byte of the answer has been handed over.

@@ -9,6 +9,9 @@ use cryptonym::config::{
 };
 use cryptonym::gateway::Running;
 use cryptonym::gateway::metrics::Metrics;
+use cryptonym::policy::{
+    Action, Category, Policy, RecordUnit, Redact, Rule, Selector, Unlisted,
+};
 use cryptonym::pseudonym::Kinds;
 
 use super::backend::Backend;
@@ -80,7 +83,7 @@ pub fn config(
         vault: None,
         backends: vec![backend.config(certificates)],
         routes,
-        policies: vec![],
+        policies: vec![Arc::new(policy()), Arc::new(nothing())],
         limits,
     }
 }
@@ -107,4 +110,36 @@ pub fn opaque(name: &str, path: &str) -> config::Route {
         response_headers: vec![],
         host_upstream: None,
     }
+}
+
+/// A route that rewrites NDJSON or JSON by [`policy`].
+pub fn rewriting(name: &str, path: &str) -> config::Route {
+    let request = RequestBody::Policy(0);
+    config::Route {
+        request,
+        ..opaque(name, path)
+    }
+}
+
+/// `$.name` becomes `X`, `$.n` stays, `$.bad` is refused, whatever else is refused too.
+pub fn policy() -> Policy {
+    let rule = |at: &str, action| Rule {
+        at: Selector::parse(at).unwrap(),
+        action,
+        category: Some(Category::Usage),
+        special: None,
+        subject: false,
+        accept_frequency: false,
+    };
+    let rules = vec![
+        rule("$.name", Action::Redact(Redact::Constant("X".into()))),
+        rule("$.n", Action::Keep),
+        rule("$.bad", Action::Reject),
+    ];
+    Policy::compile("test", Unlisted::Reject, RecordUnit::Auto, rules).unwrap()
+}
+
+/// Restores nothing, keeps everything: what is around the restoring is what is tested.
+pub fn nothing() -> Policy {
+    Policy::compile("nothing", Unlisted::Keep, RecordUnit::Auto, vec![]).unwrap()
 }

@@ -9,4 +9,5 @@
 pub mod backend;
 pub mod certificates;
 pub mod gateway;
+pub mod h2;
 pub mod raw;

@@ -13,6 +13,7 @@ use super::reader::Reader;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Metrics;
 use crate::limits;
+use crate::rewrite::{Rewriter, Summary};
 
 /// Bytes that may be held at once. Fair: first come, first served.
 pub struct HoldBudget {
@@ -80,6 +81,18 @@ pub async fn take(reader: &mut Reader, most: usize) -> Result<Taken, Fault> {
         }
     }
     Ok(Taken::Begun(all))
+}
+
+/// Rewrites a body that is here whole.
+///
+/// # Errors
+/// As [`Rewriter::push`].
+pub async fn rewrite(mut rewriter: Rewriter, body: &[u8]) -> Result<(Vec<u8>, Summary), Fault> {
+    // Pseudonyms are often longer than what they stand for; an eighth saves most regrowths.
+    let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 64);
+    rewriter.push(body, &mut out).await?;
+    let summary = rewriter.finish(&mut out).await?;
+    Ok((out, summary))
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //! - [`media`]: what the body is, by its head alone;
 //! - [`hold`]: bodies that fit are taken whole, within a budget;
 //! - [`stream`]: larger ones go through a pump, two chunks in flight;
-//! - [`rewrite`]: what is done to the bytes;
 //! - [`outgoing`], [`answer`]: the body types that hyper sends to backend and client.
 
 pub mod answer;
@@ -15,7 +14,6 @@ pub mod hold;
 pub mod media;
 pub mod outgoing;
 pub mod reader;
-pub mod rewrite;
 pub mod stream;
 
 /// Why hyper is told to break a message off. The reason itself is in the story.

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -76,6 +76,7 @@ impl Outgoing {
 
     fn end(&mut self) {
         self.kind = Kind::Empty;
+        self.story.moves(false);
         if let Some(delivery) = &self.delivery {
             delivery.ended();
         }
@@ -98,43 +99,52 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let chunk = match &mut self.kind {
+        let me = &mut *self;
+        let chunk = match &mut me.kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Held(bytes) => {
                 let whole = std::mem::take(bytes);
-                self.end();
+                me.end();
                 return Poll::Ready(Some(Ok(Frame::data(whole))));
             }
             Kind::Pass(reader) => {
-                let next = ready!(reader.poll_next(cx));
+                let Poll::Ready(next) = reader.poll_next(cx) else {
+                    me.story.moves(true);
+                    return Poll::Pending;
+                };
                 let last = reader.has_ended();
                 match next {
                     Ok(Some(chunk)) => {
                         if last {
-                            self.end();
+                            me.end();
                         }
                         Some(chunk)
                     }
                     Ok(None) => None,
                     Err(fault) => {
-                        self.story.fail(fault);
-                        return Poll::Ready(Some(Err(self.break_off())));
+                        me.story.fail(fault);
+                        return Poll::Ready(Some(Err(me.break_off())));
                     }
                 }
             }
-            Kind::Stream(pieces) => match ready!(pieces.poll_recv(cx)) {
-                Some(Piece::Chunk(chunk)) => Some(chunk),
-                Some(Piece::End) => None,
-                None => return Poll::Ready(Some(Err(self.break_off()))),
+            Kind::Stream(pieces) => match pieces.poll_recv(cx) {
+                Poll::Ready(Some(Piece::Chunk(chunk))) => Some(chunk),
+                Poll::Ready(Some(Piece::End)) => None,
+                Poll::Ready(None) => return Poll::Ready(Some(Err(me.break_off()))),
+                Poll::Pending => {
+                    me.story.moves(true);
+                    return Poll::Pending;
+                }
             },
         };
         match chunk {
             Some(chunk) => {
-                self.story.partly_sent();
+                me.story.moves(false);
+                me.story.partly_sent();
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
             None => {
-                self.end();
+                me.end();
                 Poll::Ready(None)
             }
         }

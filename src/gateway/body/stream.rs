@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::reader::Reader;
-use super::rewrite::BodyRewrite;
 use crate::error::Fault;
 use crate::gateway::story::Story;
 use crate::limits;
+use crate::rewrite::Rewriter;
 
 /// What travels in the channel. A channel that closes without `End` is a body broken off.
 pub enum Piece {
@@ -29,7 +29,7 @@ impl Pump {
     /// `first` is what has been rewritten already. `blame` says what a fault is to the client.
     pub fn start(
         reader: Reader,
-        rewrite: BodyRewrite,
+        rewrite: Rewriter,
         first: Vec<u8>,
         story: Arc<Story>,
         blame: fn(Fault) -> Fault,
@@ -60,7 +60,7 @@ impl Drop for Pump {
 
 async fn pump(
     mut reader: Reader,
-    mut rewrite: BodyRewrite,
+    mut rewrite: Rewriter,
     first: Vec<u8>,
     to: &mpsc::Sender<Piece>,
     story: &Story,
