@@ -1,6 +1,8 @@
 //! What a rule does with a value.
 
-use crate::pseudonym::KindId;
+use crate::pseudonym::{KindId, Kinds};
+
+pub use crate::pseudonym::Generalise;
 
 /// The actions of this version. What the backend sees is said by [`Action::describe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +54,114 @@ pub struct Mask {
     pub with: char,
 }
 
-/// A coarser value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generalise {
-    /// `1984-05-17` → `1984`. Dates as in ISO 8601: `YYYY`, `YYYY-MM`, `YYYY-MM-DD`, with or
-    /// without a time behind.
-    Year,
-    /// `1984-05-17` → `1984-05`.
-    Month,
-    /// An age in years → `30-39` (`width` years; `top` and above is one band, `90+`).
-    AgeBand { width: u16, top: u16 },
-    /// `LS1 4AP` → `LS1` (United Kingdom, BS 7666).
-    OutwardPostcode,
-    /// `198.51.100.7` → `198.51.100.0/24`.
-    IpPrefix { v4: u8, v6: u8 },
-    /// A number → the lower bound of its bucket of this width.
-    Bucket { width: u32 },
+impl Action {
+    /// What the backend sees at such a place, in a few words, for `check`'s table.
+    pub fn describe(&self, kinds: &Kinds) -> String {
+        match self {
+            Action::Keep => "the value itself".into(),
+            Action::Drop => "nothing: the member is left out".into(),
+            Action::Reject => "nothing: the message is refused".into(),
+            Action::Redact(Redact::Null) => "null".into(),
+            Action::Redact(Redact::Constant(text)) => format!("always {text:?}"),
+            Action::Mask(mask) => mask.describe(),
+            Action::Pseudonym { kind, scope } => {
+                let prefix = &kinds.get(*kind).prefix;
+                match scope {
+                    Scope::Domain => format!("{prefix}_…, one a value in the domain"),
+                    Scope::Record => format!("{prefix}_0_…, new in every record"),
+                }
+            }
+            Action::Generalise(to) => describe_generalise(to),
+            Action::Restore { kind } => {
+                format!(
+                    "own {} again, as this client sent it",
+                    kinds.get(*kind).name
+                )
+            }
+        }
+    }
+}
+
+impl Mask {
+    fn describe(&self) -> String {
+        let Mask { first, last, with } = self;
+        match (first, last) {
+            (0, 0) => format!("only {with:?}, as many as characters"),
+            (_, 0) => format!("the first {first}, the rest {with:?}"),
+            (0, _) => format!("the last {last}, the rest {with:?}"),
+            _ => format!("the first {first} and last {last}, the rest {with:?}"),
+        }
+    }
+}
+
+fn describe_generalise(to: &Generalise) -> String {
+    match to {
+        Generalise::Year => "the year".into(),
+        Generalise::Month => "year and month".into(),
+        Generalise::AgeBand { width, top } => format!("a band of {width} years, {top}+ as one"),
+        Generalise::OutwardPostcode => "the outward postcode".into(),
+        Generalise::IpPrefix { v4, v6 } => format!("the network, /{v4} or /{v6}"),
+        Generalise::Bucket { width } => format!("the multiple of {width} below"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pseudonym::{Class, Kind, Normaliser};
+
+    #[test]
+    fn every_action_says_what_the_backend_sees() {
+        let kinds = Kinds::new(vec![Kind {
+            name: "subscriber".into(),
+            class: Class::Person,
+            prefix: "sub".into(),
+            normaliser: Normaliser::Subscriber,
+        }]);
+        let kind = KindId(0);
+        let mask = |first, last| {
+            Action::Mask(Mask {
+                first,
+                last,
+                with: '*',
+            })
+        };
+        for (action, expected) in [
+            (Action::Keep, "the value itself"),
+            (
+                Action::Redact(Redact::Constant("x\"".into())),
+                r#"always "x\"""#,
+            ),
+            (mask(0, 4), "the last 4, the rest '*'"),
+            (mask(1, 1), "the first 1 and last 1, the rest '*'"),
+            (
+                Action::Pseudonym {
+                    kind,
+                    scope: Scope::Domain,
+                },
+                "sub_…, one a value in the domain",
+            ),
+            (
+                Action::Pseudonym {
+                    kind,
+                    scope: Scope::Record,
+                },
+                "sub_0_…, new in every record",
+            ),
+            (
+                Action::Generalise(Generalise::AgeBand { width: 10, top: 90 }),
+                "a band of 10 years, 90+ as one",
+            ),
+            (
+                Action::Generalise(Generalise::IpPrefix { v4: 24, v6: 48 }),
+                "the network, /24 or /48",
+            ),
+            (
+                Action::Restore { kind },
+                "own subscriber again, as this client sent it",
+            ),
+        ] {
+            assert_eq!(action.describe(&kinds), expected);
+        }
+    }
 }
