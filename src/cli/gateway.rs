@@ -68,7 +68,10 @@ async fn serve(config: Config) -> Exit {
         return Exit::Configuration;
     };
     // Before anything listens: a signal from here on is answered.
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
         return failed(&"signals cannot be caught");
     };

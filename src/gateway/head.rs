@@ -94,7 +94,11 @@ fn authority(parts: &Parts) -> Result<&str, Fault> {
         (None, _) => None,
     };
     let target = parts.uri.authority().map(http::uri::Authority::as_str);
-    if parts.uri.scheme().is_some_and(|s| *s != http::uri::Scheme::HTTPS) {
+    if parts
+        .uri
+        .scheme()
+        .is_some_and(|s| *s != http::uri::Scheme::HTTPS)
+    {
         return Err(fault(Code::Misdirected));
     }
     match (host, target) {
@@ -113,14 +117,20 @@ fn host(authority: &str) -> Result<Cow<'_, str>, Fault> {
     let (name, port) = if let Some(rest) = authority.strip_prefix('[') {
         let end = rest.find(']').ok_or_else(bad)?;
         let inner = &rest[..end];
-        if !inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
+        if !inner
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+        {
             return Err(bad());
         }
         (&authority[..end + 2], &rest[end + 1..])
     } else {
         let end = authority.find(':').unwrap_or(authority.len());
         let name = &authority[..end];
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
+        if !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        {
             return Err(bad());
         }
         (name, &authority[end..])
@@ -147,7 +157,28 @@ fn target(uri: &Uri) -> Result<(&str, Option<&str>), Fault> {
         return Err(bad());
     }
     let letters = |b: u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' | b'%')
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'@'
+                    | b'/'
+                    | b'%'
+            )
     };
     if !path.bytes().all(letters) {
         return Err(bad());
@@ -216,7 +247,10 @@ mod tests {
         let one = ("host", "A.example:8443");
         let head = parts("GET", "/x?y=1", &[one]);
         let head = check(&head, Some("a.example")).unwrap();
-        assert_eq!((&*head.host, head.path, head.query), ("a.example", "/x", Some("y=1")));
+        assert_eq!(
+            (&*head.host, head.path, head.query),
+            ("a.example", "/x", Some("y=1"))
+        );
         for (target, headers, sni, expect) in [
             ("/", &[][..], None, Code::BadRequest),
             ("/", &[one, one], None, Code::BadRequest),
@@ -227,9 +261,16 @@ mod tests {
             ("/", &[("host", "[::1")], None, Code::BadRequest),
             ("/", &[one], Some("b.example"), Code::Misdirected),
         ] {
-            assert_eq!(code(&parts("GET", target, headers), sni), Err(expect), "{target}");
+            assert_eq!(
+                code(&parts("GET", target, headers), sni),
+                Err(expect),
+                "{target}"
+            );
         }
-        assert_eq!(code(&parts("GET", "/", &[("host", "[::1]:443")]), None), Ok(()));
+        assert_eq!(
+            code(&parts("GET", "/", &[("host", "[::1]:443")]), None),
+            Ok(())
+        );
     }
 
     #[test]
@@ -240,29 +281,73 @@ mod tests {
             ("TRACE", None, Code::MethodNotAllowed),
             ("post", None, Code::BadRequest),
             ("GET", Some(("upgrade", "websocket")), Code::UpgradeRefused),
-            ("POST", Some(("transfer-encoding", "gzip, chunked")), Code::BadRequest),
-            ("POST", Some(("transfer-encoding", "chunked, chunked")), Code::BadRequest),
+            (
+                "POST",
+                Some(("transfer-encoding", "gzip, chunked")),
+                Code::BadRequest,
+            ),
+            (
+                "POST",
+                Some(("transfer-encoding", "chunked, chunked")),
+                Code::BadRequest,
+            ),
         ] {
             let headers: Vec<_> = [host].into_iter().chain(extra).collect();
-            assert_eq!(code(&parts(method, "/", &headers), None), Err(expect), "{method}");
+            assert_eq!(
+                code(&parts(method, "/", &headers), None),
+                Err(expect),
+                "{method}"
+            );
         }
-        let doubled = [host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
-        assert_eq!(code(&parts("POST", "/", &doubled), None), Err(Code::BadRequest));
+        let doubled = [
+            host,
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert_eq!(
+            code(&parts("POST", "/", &doubled), None),
+            Err(Code::BadRequest)
+        );
         assert_eq!(code(&parts("POST", "/", &doubled[..2]), None), Ok(()));
     }
 
     #[test]
     fn paths_have_one_reading() {
         for bad in [
-            "/a/../b", "/..", "/a/.", "/%2e%2e/b", "/.%2E", "/..;x/b", "/%2e%2e%3bx/", "/a%2fb",
-            "/a%5cb", "/a%00", "/a%0d", "/a%", "/a%2", "/a%zz", "/a%252e", "//a", "/a//b",
-            "/caf\u{e9}", "/a|b", "*",
+            "/a/../b",
+            "/..",
+            "/a/.",
+            "/%2e%2e/b",
+            "/.%2E",
+            "/..;x/b",
+            "/%2e%2e%3bx/",
+            "/a%2fb",
+            "/a%5cb",
+            "/a%00",
+            "/a%0d",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%252e",
+            "//a",
+            "/a//b",
+            "/caf\u{e9}",
+            "/a|b",
+            "*",
         ] {
             if let Ok(uri) = bad.parse::<Uri>() {
                 assert!(target(&uri).is_err(), "{bad}");
             }
         }
-        for good in ["/", "/a/", "/a.b/..c", "/a%20b", "/caf%C3%A9", "/a;v=1", "/a:b@c"] {
+        for good in [
+            "/",
+            "/a/",
+            "/a.b/..c",
+            "/a%20b",
+            "/caf%C3%A9",
+            "/a;v=1",
+            "/a:b@c",
+        ] {
             assert!(target(&good.parse().unwrap()).is_ok(), "{good}");
         }
     }

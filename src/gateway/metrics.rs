@@ -127,17 +127,53 @@ impl Metrics {
         r.register("answers", "Answers to clients", self.answers.clone());
         r.register("faults", "Refusals and failures", self.faults.clone());
         r.register("seconds", "Head to last byte", self.seconds.clone());
-        r.register("request_bytes", "Body bytes from clients", self.bytes_in.clone());
-        r.register("response_bytes", "Body bytes to clients", self.bytes_out.clone());
+        r.register(
+            "request_bytes",
+            "Body bytes from clients",
+            self.bytes_in.clone(),
+        );
+        r.register(
+            "response_bytes",
+            "Body bytes to clients",
+            self.bytes_out.clone(),
+        );
         r.register("records", "Records rewritten", self.records.clone());
         r.register("replaced", "Values replaced", self.replaced.clone());
-        r.register("first_sights", "New recovery records", self.first_sights.clone());
-        r.register("connections", "Client connections now", self.connections.clone());
-        r.register("connections_refused", "Over the cap", self.connections_refused.clone());
-        r.register("handshakes_failed", "TLS handshakes", self.handshakes_failed.clone());
-        r.register("upstream_opened", "Backend connections", self.upstream_opened.clone());
-        r.register("upstream_reused", "From the pool", self.upstream_reused.clone());
-        r.register("hold_waits", "Bodies that waited for the budget", self.hold_waits.clone());
+        r.register(
+            "first_sights",
+            "New recovery records",
+            self.first_sights.clone(),
+        );
+        r.register(
+            "connections",
+            "Client connections now",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Over the cap",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "handshakes_failed",
+            "TLS handshakes",
+            self.handshakes_failed.clone(),
+        );
+        r.register(
+            "upstream_opened",
+            "Backend connections",
+            self.upstream_opened.clone(),
+        );
+        r.register(
+            "upstream_reused",
+            "From the pool",
+            self.upstream_reused.clone(),
+        );
+        r.register(
+            "hold_waits",
+            "Bodies that waited for the budget",
+            self.hold_waits.clone(),
+        );
         r
     }
 }

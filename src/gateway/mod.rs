@@ -66,7 +66,10 @@ pub enum StartError {
     #[error("{0}")]
     Route(String),
     #[error("cannot listen on {address}: {error}")]
-    Listen { address: SocketAddr, error: io::Error },
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
     #[error("{0}")]
     System(#[from] io::Error),
 }

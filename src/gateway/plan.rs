@@ -94,7 +94,9 @@ fn plan(
     };
     let format = media::request(&parts.headers, route.config.format)?;
     let hold = shared.limits.hold;
-    let length = body.exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let length = body
+        .exact()
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let streams = length.is_some_and(|n| n > hold);
     if streams && !route.config.stream {
         return Err(refuse(Code::BodyTooLarge));

@@ -124,8 +124,7 @@ async fn restore(
             let mut first = Vec::new();
             let pushed = rewrite.push(&begun, &mut first).await;
             pushed.map_err(of_response)?;
-            let (back, pieces) =
-                Pump::start(reader, rewrite, first, story.clone(), of_response);
+            let (back, pieces) = Pump::start(reader, rewrite, first, story.clone(), of_response);
             let pumps = [pump, Some(back)];
             Ok(Answer::stream(pieces, story.clone(), link, pumps))
         }
@@ -137,5 +136,7 @@ async fn restore(
 /// # Errors
 /// [`Code::RestoreBudget`].
 pub fn charge(shared: &Shared, own: &OwnIdentifiers, peer: &Peer) -> Result<(), Fault> {
-    shared.restore.charge(&peer.fingerprint, own.marks().into_iter())
+    shared
+        .restore
+        .charge(&peer.fingerprint, own.marks().into_iter())
 }

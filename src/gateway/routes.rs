@@ -165,7 +165,12 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::{RequestBody, ResponseBody};
 
-    pub(crate) fn route(name: &str, host: Option<&str>, path: &str, methods: &[&str]) -> config::Route {
+    pub(crate) fn route(
+        name: &str,
+        host: Option<&str>,
+        path: &str,
+        methods: &[&str],
+    ) -> config::Route {
         config::Route {
             name: name.to_owned(),
             host: host.map(str::to_owned),
@@ -210,13 +215,19 @@ pub(crate) mod tests {
         assert_eq!(find("a", "/v1", Method::GET).unwrap(), "a-get");
         assert_eq!(find("a", "/v1", Method::PUT).unwrap(), "any-put");
         assert_eq!(find("b", "/v2", Method::DELETE).unwrap(), "any");
-        assert_eq!(find("b", "/v3", Method::GET).unwrap_err(), (Code::NoRoute, None));
+        assert_eq!(
+            find("b", "/v3", Method::GET).unwrap_err(),
+            (Code::NoRoute, None)
+        );
         let (code, allow) = find("a", "/v1", Method::DELETE).unwrap_err();
         assert_eq!(code, Code::MethodNotAllowed);
         assert_eq!(allow.unwrap(), "POST, GET, PUT");
         let (_, one) = routes.find("a", "/v1/7/x/y/z", &Method::GET).unwrap();
         let fault = one.check_captures().unwrap_err();
-        assert_eq!((fault.code, fault.place.as_deref()), (Code::UnlistedPlace, Some("/{rest}")));
+        assert_eq!(
+            (fault.code, fault.place.as_deref()),
+            (Code::UnlistedPlace, Some("/{rest}"))
+        );
         let (_, any) = routes.find("b", "/v2", &Method::GET).unwrap();
         assert_eq!(any.check_captures(), Ok(()));
     }

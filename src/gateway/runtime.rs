@@ -57,7 +57,10 @@ pub fn start(
     workers: Vec<Worker>,
 ) -> io::Result<Running> {
     let mut running = Running {
-        addresses: listeners.iter().filter_map(|l| l.local_addr().ok()).collect(),
+        addresses: listeners
+            .iter()
+            .filter_map(|l| l.local_addr().ok())
+            .collect(),
         accepting: CancellationToken::new(),
         serving: CancellationToken::new(),
         threads: Vec::with_capacity(workers.len()),
@@ -145,7 +148,10 @@ async fn work(
     }
     connections.close();
     let time = worker.shared.limits.drain_time;
-    if tokio::time::timeout(time, connections.wait()).await.is_err() {
+    if tokio::time::timeout(time, connections.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(connections = connections.len(), "cut after the drain time");
     }
     worker.access.flush();

@@ -58,7 +58,9 @@ impl AccessLog {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         // A panic elsewhere leaves at worst half a line.
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -107,7 +109,13 @@ fn append(out: &mut Vec<u8>, line: &Line<'_>, now: SystemTime) {
 
 /// Configured names and ids need no escapes; should one, it shows as `?` and breaks no line.
 fn text(out: &mut Vec<u8>, value: &str) {
-    let safe = |b: u8| if b < 0x20 || matches!(b, b'"' | b'\\') { b'?' } else { b };
+    let safe = |b: u8| {
+        if b < 0x20 || matches!(b, b'"' | b'\\') {
+            b'?'
+        } else {
+            b
+        }
+    };
     out.extend(value.bytes().map(safe));
 }
 

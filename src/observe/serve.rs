@@ -67,7 +67,11 @@ struct Pages<F> {
 impl<F: Fn() -> Result<(), String>> Pages<F> {
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n".to_owned());
+            return page(
+                StatusCode::METHOD_NOT_ALLOWED,
+                TEXT,
+                "GET only\n".to_owned(),
+            );
         }
         match request.uri().path() {
             // Alive means: it answers.
@@ -128,7 +132,12 @@ mod tests {
         registry.register("things", "Things", counter);
         let ready = Arc::new(AtomicBool::new(false));
         let asked = ready.clone();
-        let is_ready = move || asked.load(Relaxed).then_some(()).ok_or("no lease".to_owned());
+        let is_ready = move || {
+            asked
+                .load(Relaxed)
+                .then_some(())
+                .ok_or("no lease".to_owned())
+        };
         let address = serve("127.0.0.1:0".parse().unwrap(), registry, is_ready);
         let address = address.await.unwrap();
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));

@@ -152,7 +152,9 @@ impl Body for Answer {
         match &self.kind {
             Kind::Ended => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Pass(reader) => reader.exact().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Kind::Pass(reader) => reader
+                .exact()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
             Kind::Stream(_) => SizeHint::new(),
         }
     }

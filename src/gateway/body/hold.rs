@@ -99,7 +99,7 @@ pub async fn rewrite(mut rewriter: Rewriter, body: &[u8]) -> Result<(Vec<u8>, Su
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_budget_is_shared_waited_for_and_given_back() {
         let metrics = Metrics::new();
         let budget = HoldBudget::new(100);

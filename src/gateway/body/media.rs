@@ -49,19 +49,29 @@ fn named(value: &HeaderValue) -> Result<Option<Format>, ()> {
     for parameter in parts {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
-        let utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|u| value.eq_ignore_ascii_case(u));
+        let utf8 = ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|u| value.eq_ignore_ascii_case(u));
         if name.trim().eq_ignore_ascii_case("charset") && !utf8 {
             return Err(());
         }
     }
     let is = |known: &str| essence.eq_ignore_ascii_case(known);
-    let suffix = essence.len().checked_sub(5).and_then(|at| essence.get(at..));
+    let suffix = essence
+        .len()
+        .checked_sub(5)
+        .and_then(|at| essence.get(at..));
     Ok(
         if is("application/json") || suffix.is_some_and(|s| s.eq_ignore_ascii_case("+json")) {
             Some(Format::Json)
-        } else if ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]
-            .iter()
-            .any(|k| is(k))
+        } else if [
+            "application/x-ndjson",
+            "application/ndjson",
+            "application/jsonl",
+            "application/x-jsonlines",
+        ]
+        .iter()
+        .any(|k| is(k))
         {
             Some(Format::Ndjson)
         } else {
@@ -89,7 +99,10 @@ mod tests {
         assert_eq!(t("application/fhir+json"), Ok(Format::Json));
         assert_eq!(t("application/x-ndjson"), Ok(Format::Ndjson));
         assert_eq!(t("application/json; charset=utf-16"), Err(Code::MediaType));
-        assert_eq!(t("application/json; q=1; Charset=latin1"), Err(Code::MediaType));
+        assert_eq!(
+            t("application/json; q=1; Charset=latin1"),
+            Err(Code::MediaType)
+        );
         assert_eq!(t("text/plain"), Err(Code::MediaType));
         assert_eq!(of(&[], None), Err(Code::MediaType));
         assert_eq!(of(&[], Some(Format::Ndjson)), Ok(Format::Ndjson));
@@ -97,7 +110,13 @@ mod tests {
         assert_eq!(of(&[form], Some(Format::Ndjson)), Ok(Format::Ndjson));
         let json = ("content-type", "application/json");
         assert_eq!(of(&[json, json], None), Err(Code::MediaType));
-        assert_eq!(of(&[json, ("content-encoding", "gzip")], None), Err(Code::ContentCoding));
-        assert_eq!(of(&[json, ("content-encoding", "identity")], None), Ok(Format::Json));
+        assert_eq!(
+            of(&[json, ("content-encoding", "gzip")], None),
+            Err(Code::ContentCoding)
+        );
+        assert_eq!(
+            of(&[json, ("content-encoding", "identity")], None),
+            Ok(Format::Json)
+        );
     }
 }

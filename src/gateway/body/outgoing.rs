@@ -158,7 +158,9 @@ impl Body for Outgoing {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Pass(reader) => reader.exact().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Kind::Pass(reader) => reader
+                .exact()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
             Kind::Stream(_) => SizeHint::new(),
         }
     }

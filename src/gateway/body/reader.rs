@@ -131,7 +131,11 @@ impl Reader {
     }
 
     fn fault(&self, client: Code, backend: Code) -> Fault {
-        let code = if self.from == Side::Client { client } else { backend };
+        let code = if self.from == Side::Client {
+            client
+        } else {
+            backend
+        };
         Fault::new(code, Stage::Receive)
     }
 }

@@ -72,7 +72,10 @@ pub fn build(
         }
     }
     if rewritten_response {
-        to.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        to.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
     }
     if !has_body && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         // RFC 9110, section 8.6: hyper writes no length for a request without a body.
@@ -98,7 +101,15 @@ mod tests {
             from.append(name, value.parse().unwrap());
         }
         let host = HeaderValue::from_static("backend");
-        build(from, "a", Version::HTTP_11, &Method::POST, routes.get(0), host, false)
+        build(
+            from,
+            "a",
+            Version::HTTP_11,
+            &Method::POST,
+            routes.get(0),
+            host,
+            false,
+        )
     }
 
     #[test]
@@ -122,13 +133,26 @@ mod tests {
             ("range", "bytes=0-1"),
         ];
         let list = |r: &mut crate::config::Route| {
-            r.request_headers = ["x-listed", "x-hop", "te", "content-length"].map(String::from).to_vec();
+            r.request_headers = ["x-listed", "x-hop", "te", "content-length"]
+                .map(String::from)
+                .to_vec();
         };
-        let mut names: Vec<String> = through(list, &sent).keys().map(ToString::to_string).collect();
+        let mut names: Vec<String> = through(list, &sent)
+            .keys()
+            .map(ToString::to_string)
+            .collect();
         names.sort_unstable();
         assert_eq!(
             names,
-            ["accept", "content-length", "forwarded", "host", "range", "via", "x-listed"]
+            [
+                "accept",
+                "content-length",
+                "forwarded",
+                "host",
+                "range",
+                "via",
+                "x-listed"
+            ]
         );
         let to = through(list, &sent);
         assert_eq!(to.get_all("accept").iter().count(), 2);
@@ -139,7 +163,11 @@ mod tests {
     #[test]
     fn an_answer_that_is_rewritten_is_asked_for_whole_and_plain() {
         let restore = |r: &mut crate::config::Route| r.response = ResponseBody::RestoreOwn(0);
-        let sent = [("accept-encoding", "br"), ("range", "bytes=0-1"), ("if-none-match", "\"x\"")];
+        let sent = [
+            ("accept-encoding", "br"),
+            ("range", "bytes=0-1"),
+            ("if-none-match", "\"x\""),
+        ];
         let to = through(restore, &sent);
         assert_eq!(to["accept-encoding"], "identity");
         assert!(!to.contains_key("range") && !to.contains_key("if-none-match"));

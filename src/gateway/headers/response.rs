@@ -163,10 +163,19 @@ mod tests {
         assert_eq!(to["etag"], "\"x\"");
         assert_eq!(to["location"], "/y?z");
         assert_eq!(to.get_all("set-cookie").iter().count(), 1);
-        for gone in ["content-length", "server", "x-hop", "connection", "content-md5"] {
+        for gone in [
+            "content-length",
+            "server",
+            "x-hop",
+            "connection",
+            "content-md5",
+        ] {
             assert!(!to.contains_key(gone), "{gone}");
         }
-        assert_eq!(through(ResponseBody::Pass, true, SENT)["content-length"], "9");
+        assert_eq!(
+            through(ResponseBody::Pass, true, SENT)["content-length"],
+            "9"
+        );
     }
 
     #[test]

@@ -165,8 +165,7 @@ impl Upstreams {
         for attempt in 0..pool.targets.len() {
             let target = (first + attempt) % pool.targets.len();
             let connecting = connect::connect(&pool.targets[target]);
-            if let Ok(Ok((sender, delivery))) =
-                tokio::time::timeout_at(deadline, connecting).await
+            if let Ok(Ok((sender, delivery))) = tokio::time::timeout_at(deadline, connecting).await
             {
                 self.metrics.upstream_opened.inc();
                 let now = Instant::now();
@@ -194,7 +193,9 @@ impl Pool {
     fn take(&self) -> Option<Link> {
         let mut idle = self.lock();
         idle.retain(|l| !l.sender.is_closed());
-        let ready = idle.iter().rposition(|l| l.sender.is_ready() && l.is_fresh());
+        let ready = idle
+            .iter()
+            .rposition(|l| l.sender.is_ready() && l.is_fresh());
         match ready {
             Some(at) => Some(idle.swap_remove(at)),
             None => idle.pop().filter(Link::is_fresh),
@@ -203,7 +204,9 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
         // A panic elsewhere leaves a list of links, which is what this is.
-        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
