@@ -81,11 +81,17 @@ impl Index {
     /// The next four tokens; `None`: fewer are known.
     #[inline(always)]
     pub fn next_four(&self) -> Option<[u32; AHEAD]> {
-        self.tokens[self.head..self.tail].first_chunk().copied()
+        self.tokens().first_chunk().copied()
+    }
+
+    /// The tokens that are known and not skipped.
+    #[inline(always)]
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens[self.head..self.tail]
     }
 
     pub fn first(&self) -> Option<usize> {
-        self.tokens[self.head..self.tail].first().map(|at| *at as usize)
+        self.tokens().first().map(|at| *at as usize)
     }
 
     #[inline(always)]
@@ -412,7 +418,7 @@ mod tests {
         let (mut all, mut suspect) = (Vec::new(), false);
         while index.fill::<LINES>(bytes) {
             suspect |= index.suspect;
-            all.extend_from_slice(&index.tokens[index.head..index.tail]);
+            all.extend_from_slice(index.tokens());
             index.head = index.tail;
         }
         (all, suspect)

@@ -11,7 +11,7 @@ use super::{Fate, Frame, Machine, Raise, Role, State};
 use crate::error::Code;
 use crate::format::{Found, Shape};
 use crate::policy::RuleId;
-use crate::policy::plan::{Container, NO_NAME, NodeId, QUIET, Scalar};
+use crate::policy::plan::{Container, NodeId, QUIET, Scalar};
 
 impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
@@ -27,7 +27,7 @@ impl<const LINES: bool> Machine<LINES> {
     /// The bracket that closes the top container.
     #[inline(always)]
     pub(super) fn closing(&self) -> u8 {
-        if self.in_array() { b']' } else { b'}' }
+        self.stack.last().map_or(0, Frame::closing)
     }
 
     /// Before a value at `at`: its node, and the record it may begin.
@@ -136,7 +136,7 @@ impl<const LINES: bool> Machine<LINES> {
         }
         if self.split && array && self.stack.len() == 1 {
             let node = self.policy.plan.body;
-            self.enter(node, array, false, Role::Stream);
+            self.enter(Frame { role: Role::Stream, ..Frame::open(node, array) });
             self.record_height = 2;
             return Ok(());
         }
@@ -145,21 +145,21 @@ impl<const LINES: bool> Machine<LINES> {
         match node.container {
             Container::Enter => {
                 self.survive(at, found)?;
-                self.enter(id, array, false, Role::Plain);
+                self.enter(Frame::open(id, array));
             }
             Container::EnterKept => {
                 self.survive(at, found)?;
-                self.enter(id | 1, array, id | 1 == QUIET, Role::Plain);
+                self.enter(Frame::open(id | 1, array));
             }
             Container::Slot => {
                 self.survive(at, found)?;
                 self.slot = Some(at);
                 self.rule = node.rule;
-                self.enter(QUIET, array, true, Role::Slot);
+                self.enter(Frame { role: Role::Slot, ..Frame::open(QUIET, array) });
             }
             Container::Drop => {
                 self.drop(at, node.rule)?;
-                self.enter(QUIET, array, true, Role::Drop);
+                self.enter(Frame { role: Role::Drop, ..Frame::open(QUIET, array) });
             }
             Container::Reject => return Err(Raise::new(Code::RejectedPlace, at)),
             Container::Unlisted => return Err(Raise::new(Code::UnlistedPlace, at)),
@@ -167,17 +167,10 @@ impl<const LINES: bool> Machine<LINES> {
         Ok(())
     }
 
-    /// `survivor` from the start: inside what is replaced or dropped whole, no comma matters.
     #[inline(always)]
-    fn enter(&mut self, node: NodeId, array: bool, survivor: bool, role: Role) {
-        self.stack.push(Frame {
-            node,
-            name: NO_NAME,
-            array,
-            survivor,
-            role,
-        });
-        self.state = if array { State::FirstElement } else { State::FirstKey };
+    fn enter(&mut self, frame: Frame) {
+        self.stack.push(frame);
+        self.state = if frame.array { State::FirstElement } else { State::FirstKey };
     }
 
     /// The bracket at `at` closes the top container (the caller has compared its kind).
