@@ -70,7 +70,9 @@ impl<const LINES: bool> Machine<LINES> {
                     && self.stack.len() - 1 > self.record_height
                 {
                     self.stack.pop();
-                    let Some(above) = self.stack.last() else { break };
+                    let Some(above) = self.stack.last() else {
+                        break;
+                    };
                     top = *above;
                 } else {
                     break;

@@ -40,7 +40,12 @@ impl<const LINES: bool> Machine<LINES> {
         walked
     }
 
-    fn indexed(&mut self, index: &mut Index, window: &[u8], found: &mut Found) -> Result<(), Raise> {
+    fn indexed(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         index.start(self.looked);
         loop {
             self.run(index, window, found);
@@ -96,7 +101,9 @@ impl<const LINES: bool> Machine<LINES> {
         let at = next[0] as usize;
         let byte = window[at];
         match (self.state, byte) {
-            (State::Key | State::FirstKey, b'"') => return self.member(window, next, suspect, found),
+            (State::Key | State::FirstKey, b'"') => {
+                return self.member(window, next, suspect, found);
+            }
             (State::FirstKey, b'}') | (State::FirstElement, b']') => self.close(at, found)?,
             (State::After, b',') => self.comma(at),
             (State::After, _) if byte == self.closing() => self.close(at, found)?,
