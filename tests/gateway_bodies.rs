@@ -86,7 +86,10 @@ async fn path_03_a_held_body_is_rewritten_and_sent_with_its_exact_length() {
         assert_eq!(status(&client.answer().await.0), 200);
         let seen = backend.next().await;
         let expected = REWRITTEN.repeat(50);
-        assert_eq!(field(&seen.head, "content-length"), Some(&*expected.len().to_string()));
+        assert_eq!(
+            field(&seen.head, "content-length"),
+            Some(&*expected.len().to_string())
+        );
         assert_eq!(field(&seen.head, "transfer-encoding"), None);
         assert_eq!(seen.body.unwrap(), expected.as_bytes());
     }
@@ -127,7 +130,10 @@ async fn path_03_a_body_over_the_hold_is_refused_before_or_while_reading() {
         client.send(chunk(&LINE.repeat(20))).await;
     }
     let (head, body) = client.answer().await;
-    assert_eq!((status(&head), problem(&body)["code"].as_str()), (413, Some("body-too-large")));
+    assert_eq!(
+        (status(&head), problem(&body)["code"].as_str()),
+        (413, Some("body-too-large"))
+    );
     assert!(backend.saw_nothing());
 }
 
@@ -167,7 +173,10 @@ async fn path_03_a_rewrite_that_fails_midway_resets_the_backend() {
         assert_eq!(status(&head), 422);
         let problem = problem(&body);
         assert_eq!(problem["partial"], true);
-        assert_eq!(problem["offset"].as_u64(), Some((LINE.len() * 20_000 + 7) as u64));
+        assert_eq!(
+            problem["offset"].as_u64(),
+            Some((LINE.len() * 20_000 + 7) as u64)
+        );
         // Not a FIN, not a close_notify, not a last chunk.
         assert_eq!(backend.next().await.body, Err(End::Reset), "https: {https}");
     }
@@ -175,17 +184,28 @@ async fn path_03_a_rewrite_that_fails_midway_resets_the_backend() {
 
 #[tokio::test]
 async fn path_03_a_client_that_disappears_never_ends_cleanly_upstream() {
-    for (https, path) in [(false, "/streamed"), (true, "/streamed"), (false, "/any"), (true, "/any")] {
+    for (https, path) in [
+        (false, "/streamed"),
+        (true, "/streamed"),
+        (false, "/any"),
+        (true, "/any"),
+    ] {
         let certificates = Arc::new(Certificates::new());
         let tls = https.then(|| certificates.backend());
         let mut backend = reporting(tls).await;
         let gateway = gateway_with(&certificates, &backend, |_| ());
         let mut client = gateway.h1().await;
-        client.send(chunked(path) + &chunk(&LINE.repeat(2000))).await;
+        client
+            .send(chunked(path) + &chunk(&LINE.repeat(2000)))
+            .await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         client.stream.shutdown().await.unwrap();
         drop(client);
-        assert_eq!(backend.next().await.body, Err(End::Reset), "h1 {path}, https: {https}");
+        assert_eq!(
+            backend.next().await.body,
+            Err(End::Reset),
+            "h1 {path}, https: {https}"
+        );
 
         // HTTP/2: the stream is cancelled.
         let (to, sent) = Sent::open();
@@ -196,10 +216,13 @@ async fn path_03_a_client_that_disappears_never_ends_cleanly_upstream() {
         to.send(LINE.repeat(2000).into()).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         sending.abort();
-        assert_eq!(backend.next().await.body, Err(End::Reset), "h2 {path}, https: {https}");
+        assert_eq!(
+            backend.next().await.body,
+            Err(End::Reset),
+            "h2 {path}, https: {https}"
+        );
     }
 }
-
 
 /// A backend that answers so, without waiting for a body, and then leaves.
 async fn saying(answer: String) -> Backend {
@@ -231,7 +254,9 @@ async fn path_03_a_truncated_answer_never_ends_cleanly() {
         assert_eq!(client.rest().await.1, End::Reset);
 
         let mut h2 = h2(&gateway).await;
-        let request = Request::get("https://localhost/any").body(Sent::open().1).unwrap();
+        let request = Request::get("https://localhost/any")
+            .body(Sent::open().1)
+            .unwrap();
         let answer = h2.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let error = answer.into_body().collect().await.unwrap_err();
@@ -244,7 +269,8 @@ async fn path_03_an_answer_that_comes_early_is_passed_on() {
     // It answers at the head, then reads what comes.
     let mut backend = Backend::start(None, |mut raw, report| async move {
         let head = raw.head().await.unwrap();
-        raw.send("HTTP/1.1 429 Slow Down\r\ncontent-length: 4\r\n\r\nlate").await;
+        raw.send("HTTP/1.1 429 Slow Down\r\ncontent-length: 4\r\n\r\nlate")
+            .await;
         let body = raw.body(&head).await;
         let _ = report.send(support::backend::Seen { head, body });
     })
@@ -252,7 +278,9 @@ async fn path_03_an_answer_that_comes_early_is_passed_on() {
     let gateway = gateway(&backend);
     for path in ["/streamed", "/any"] {
         let mut client = gateway.h1().await;
-        client.send(chunked(path) + &chunk(&LINE.repeat(2000))).await;
+        client
+            .send(chunked(path) + &chunk(&LINE.repeat(2000)))
+            .await;
         let (head, body) = client.answer().await;
         assert_eq!((status(&head), &body[..]), (429, &b"late"[..]), "{path}");
         drop(client);
@@ -274,7 +302,9 @@ async fn path_03_slow_peers_are_told_so() {
     for path in ["/held", "/streamed", "/any"] {
         let mut client = gateway.h1().await;
         let lines = if path == "/streamed" { 2000 } else { 1 };
-        client.send(with_length(path, LINE.len() * lines) + &LINE.repeat(lines)).await;
+        client
+            .send(with_length(path, LINE.len() * lines) + &LINE.repeat(lines))
+            .await;
         let (head, _) = client.answer().await;
         assert_eq!(status(&head), 504, "{path}");
         // A client that falls silent in the middle.
@@ -295,7 +325,9 @@ async fn path_03_a_backend_that_does_not_read_stops_the_client() {
     let gateway = gateway(&deaf);
     for path in ["/streamed", "/any"] {
         let mut client = gateway.h1().await;
-        client.send(with_length(path, 100_000 * LINE.len() * 10)).await;
+        client
+            .send(with_length(path, 100_000 * LINE.len() * 10))
+            .await;
         let body = LINE.repeat(10_000);
         let mut written = 0;
         let pushing = async {
@@ -304,7 +336,9 @@ async fn path_03_a_backend_that_does_not_read_stops_the_client() {
                 written += body.len();
             }
         };
-        tokio::time::timeout(Duration::from_secs(3), pushing).await.unwrap_err();
+        tokio::time::timeout(Duration::from_secs(3), pushing)
+            .await
+            .unwrap_err();
         // What the kernel's own socket buffers take, and two chunks.
         assert!(written < 16 << 20, "{path}: {written}");
     }
@@ -314,10 +348,14 @@ async fn path_03_a_backend_that_does_not_read_stops_the_client() {
 async fn path_03_a_client_that_does_not_read_is_closed() {
     let mut backend = Backend::start(None, |mut raw, report| async move {
         let head = raw.head().await.unwrap();
-        raw.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        raw.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
         let part = chunk(&"x".repeat(60_000));
         while raw.stream.write_all(part.as_bytes()).await.is_ok() {}
-        let _ = report.send(support::backend::Seen { head, body: Ok(vec![]) });
+        let _ = report.send(support::backend::Seen {
+            head,
+            body: Ok(vec![]),
+        });
     })
     .await;
     let idle = |l: &mut Limits| l.body_idle_time = Duration::from_millis(300);
@@ -334,10 +372,14 @@ async fn path_03_the_hold_budget_is_waited_for_then_refused() {
     let small = |l: &mut Limits| l.hold_budget = 10_000;
     let gateway = gateway_with(&Arc::new(Certificates::new()), &backend, small);
     let mut first = gateway.h1().await;
-    first.send(with_length("/held", LINE.len() * 300) + LINE).await;
+    first
+        .send(with_length("/held", LINE.len() * 300) + LINE)
+        .await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut second = gateway.h1().await;
-    second.send(with_length("/held", LINE.len() * 200) + &LINE.repeat(200)).await;
+    second
+        .send(with_length("/held", LINE.len() * 200) + &LINE.repeat(200))
+        .await;
     let (head, body) = second.answer().await;
     assert_eq!(status(&head), 503);
     assert_eq!(problem(&body)["code"], "hold-budget");

@@ -59,7 +59,10 @@ async fn path_03_a_request_goes_through_http_1_and_http_2() {
     let (head, body) = once(&gateway, request).await;
     assert_eq!((status(&head), &body[..]), (200, &b"ok"[..]));
     assert_eq!(field(&head, "etag"), Some("\"e\""));
-    assert_eq!((field(&head, "server"), field(&head, "set-cookie")), (None, None));
+    assert_eq!(
+        (field(&head, "server"), field(&head, "set-cookie")),
+        (None, None)
+    );
     let seen = backend.next().await;
     assert_eq!(seen.body.unwrap(), b"hello");
     assert!(seen.head.starts_with("POST /any HTTP/1.1"));
@@ -104,42 +107,90 @@ async fn path_03_heads_that_cannot_be_trusted_never_reach_a_backend() {
     let gateway = gateway(&backend, |_| ()).await;
     for (request, expected) in [
         ("GET /any HTTP/1.1\r\n\r\n", 400),
-        ("GET /any HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n", 400),
-        ("GET https://other/any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (
+            "GET /any HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
+        (
+            "GET https://other/any HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
         ("GET /any HTTP/1.1\r\nhost: other\r\n\r\n", 421),
-        ("GET http://localhost/any HTTP/1.1\r\nhost: localhost\r\n\r\n", 421),
-        ("POST /any HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST /any HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx", 400),
+        (
+            "GET http://localhost/any HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            421,
+        ),
+        (
+            "POST /any HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /any HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+            400,
+        ),
         ("get /any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
         ("TRACE /any HTTP/1.1\r\nhost: localhost\r\n\r\n", 405),
-        ("CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n", 405),
+        (
+            "CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n",
+            405,
+        ),
         ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
-        ("GET /any HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 400),
+        (
+            "GET /any HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+            400,
+        ),
         ("GET /none/../any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
-        ("GET /none/%2e%2e/any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (
+            "GET /none/%2e%2e/any HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
         ("GET /%61ny%2f HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
         ("GET //any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
-        ("GET /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx", 400),
+        (
+            "GET /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
+            400,
+        ),
         ("GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", 404),
-        ("POST /none HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx", 422),
-        ("POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}", 415),
-        ("POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}", 415),
-        ("POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json; charset=utf-16\r\ncontent-length: 2\r\n\r\n{}", 415),
+        (
+            "POST /none HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
+            422,
+        ),
+        (
+            "POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}",
+            415,
+        ),
+        (
+            "POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
+            415,
+        ),
+        (
+            "POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json; charset=utf-16\r\ncontent-length: 2\r\n\r\n{}",
+            415,
+        ),
         ("GET /known HTTP/1.1\r\nhost: localhost\r\n\r\n", 403),
     ] {
         let (head, body) = once(&gateway, request).await;
         assert_eq!(status(&head), expected, "{request}");
         // What hyper itself refuses (lengths that differ) has no document.
         if !body.is_empty() {
-            assert_eq!(field(&head, "content-type"), Some("application/problem+json"));
+            assert_eq!(
+                field(&head, "content-type"),
+                Some("application/problem+json")
+            );
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(problem["status"], expected);
             assert!(!problem["request_id"].as_str().unwrap().is_empty());
         }
     }
     let (head, _) = once(&gateway, "POST /get HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-    assert_eq!((status(&head), field(&head, "allow")), (405, Some("GET, HEAD")));
+    assert_eq!(
+        (status(&head), field(&head, "allow")),
+        (405, Some("GET, HEAD"))
+    );
     assert!(backend.saw_nothing());
 }
 
@@ -157,11 +208,16 @@ async fn path_06_query_captures_and_cookies_pass_only_where_listed() {
         let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let (head, body) = once(&gateway, &request).await;
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((status(&head), problem["place"].as_str()), (422, Some(place)), "{target}");
+        assert_eq!(
+            (status(&head), problem["place"].as_str()),
+            (422, Some(place)),
+            "{target}"
+        );
         assert!(!String::from_utf8(body).unwrap().contains("Ann"));
     }
     assert!(backend.saw_nothing());
-    let request = "GET /asked/a/b?p%61ge=1 HTTP/1.1\r\nhost: localhost\r\ncookie: id=1; theme=x\r\n\r\n";
+    let request =
+        "GET /asked/a/b?p%61ge=1 HTTP/1.1\r\nhost: localhost\r\ncookie: id=1; theme=x\r\n\r\n";
     assert_eq!(status(&once(&gateway, request).await.0), 200);
     let seen = backend.next().await;
     assert!(seen.head.starts_with("GET /asked/a/b?p%61ge=1 "));
@@ -193,19 +249,46 @@ async fn path_03_expect_is_answered_only_after_authorisation() {
 #[tokio::test]
 async fn path_03_head_204_304_206_and_informational_answers() {
     let answers = [
-        ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n", 200, Some("70")),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n",
+            200,
+            Some("70"),
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, None),
-        ("GET", "HTTP/1.1 304 Not Modified\r\netag: \"e\"\r\n\r\n", 304, None),
-        ("GET", "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-1/9\r\ncontent-length: 2\r\n\r\nok", 206, Some("2")),
-        ("GET", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200, Some("2")),
-        ("GET", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", 502, None),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\netag: \"e\"\r\n\r\n",
+            304,
+            None,
+        ),
+        (
+            "GET",
+            "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-1/9\r\ncontent-length: 2\r\n\r\nok",
+            206,
+            Some("2"),
+        ),
+        (
+            "GET",
+            "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            200,
+            Some("2"),
+        ),
+        (
+            "GET",
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            502,
+            None,
+        ),
     ];
     for (method, answer, expected, length) in answers {
         let backend = Backend::answering(answer).await;
         let gateway = gateway(&backend, |_| ()).await;
         let mut client = gateway.h1().await;
         for _ in 0..2 {
-            client.send(format!("{method} /any HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+            client
+                .send(format!("{method} /any HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+                .await;
             let head = client.head().await.unwrap();
             assert_eq!(status(&head), expected, "{answer}");
             if expected != 502 {
@@ -234,7 +317,11 @@ async fn path_03_silent_and_slow_connections_are_closed() {
     let preface = Raw::tls(gateway.address, tls).await;
     let mut slow = gateway.h1().await;
     slow.send("GET /any HT").await;
-    let bare = Raw::new(tokio::net::TcpStream::connect(gateway.address).await.unwrap());
+    let bare = Raw::new(
+        tokio::net::TcpStream::connect(gateway.address)
+            .await
+            .unwrap(),
+    );
     let started = std::time::Instant::now();
     for mut connection in [slow, bare, silent, preface] {
         connection.rest().await;
@@ -242,8 +329,16 @@ async fn path_03_silent_and_slow_connections_are_closed() {
     assert!(started.elapsed() < Duration::from_secs(8));
     // And one that has been used, over HTTP/2.
     let mut used = h2(&gateway).await;
-    let request = Request::get("https://localhost/any").body(Sent::open().1).unwrap();
-    used.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    let request = Request::get("https://localhost/any")
+        .body(Sent::open().1)
+        .unwrap();
+    used.send_request(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
     tokio::time::timeout(Duration::from_secs(8), async {
         while !used.is_closed() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -287,8 +382,7 @@ async fn path_03_https_backends_and_backends_that_are_not_there() {
     assert_eq!(backend.next().await.body.unwrap(), b"x");
 
     let gone = Backend::answering(OK).await;
-    let mut config =
-        support::gateway::config(&certificates, &gone, routes(), Limits::default());
+    let mut config = support::gateway::config(&certificates, &gone, routes(), Limits::default());
     config.backends[0].urls[0].port = 1;
     let metrics = Arc::new(cryptonym::gateway::metrics::Metrics::new());
     let running = cryptonym::gateway::start(&config, None, metrics).unwrap();
@@ -297,7 +391,11 @@ async fn path_03_https_backends_and_backends_that_are_not_there() {
     client.send(request).await;
     let (head, body) = client.answer().await;
     assert_eq!(status(&head), 502);
-    assert!(String::from_utf8(body).unwrap().contains("backend-unreachable"));
+    assert!(
+        String::from_utf8(body)
+            .unwrap()
+            .contains("backend-unreachable")
+    );
 }
 
 #[tokio::test]
@@ -313,7 +411,9 @@ async fn path_03_draining_answers_what_is_in_flight_and_closes() {
     let gateway = gateway(&backend, |_| ()).await;
     let mut idle = gateway.h1().await;
     let mut client = gateway.h1().await;
-    client.send("GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    client
+        .send("GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     let address = gateway.address;
     let (answer, ()) = tokio::join!(client.answer(), gateway.running.drain());

@@ -15,10 +15,10 @@ use cryptonym::wire::control::{
     LeaseAnswer, LeaseRequest, RecordsAnswer, RevealAsk, RevealList, RevealResult, RevealView,
 };
 use cryptonym::wire::dsse;
+use cryptonym::wire::path;
 use cryptonym::wire::sealed::{self, KeyPair};
 use cryptonym::wire::statement::{DECISION_TYPE, Decision, Verdict};
 use cryptonym::wire::text::{Base64, Hex};
-use cryptonym::wire::path;
 use support::{House, code_of, sights};
 
 const IMPROVEMENT: usize = 0;
@@ -114,15 +114,9 @@ async fn path_07_a_false_name_and_a_copied_batch_are_refused() {
 
     // Another name under the same pseudonym; a value that is not normal; another gateway's bytes.
     let false_name = seal(right, b"SUB-00000002", 2);
-    assert_eq!(
-        code_of(send(&gateway, false_name).await),
-        "record-mismatch"
-    );
+    assert_eq!(code_of(send(&gateway, false_name).await), "record-mismatch");
     let not_normal = seal(right, b" sub-00000001", 3);
-    assert_eq!(
-        code_of(send(&gateway, not_normal).await),
-        "record-mismatch"
-    );
+    assert_eq!(code_of(send(&gateway, not_normal).await), "record-mismatch");
     let other = house.client("gateway-2");
     assert_eq!(code_of(send(&other, good.clone()).await), "record-mismatch");
     let mut bent = good.to_vec();
@@ -132,6 +126,56 @@ async fn path_07_a_false_name_and_a_copied_batch_are_refused() {
         "record-mismatch"
     );
     assert_eq!(house.events("mismatch-alarm"), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_07_another_identifier_under_a_known_pseudonym_is_a_conflict() {
+    let house = House::new();
+    let vault = house.start_vault();
+    house.make_pseudonyms(IMPROVEMENT, 0..3).await;
+    vault.stop();
+    // As if the row had been made for another identifier: keyed pseudonyms cannot collide.
+    house.sql("UPDATE record SET tag = zeroblob(16) WHERE id = 2");
+    let _vault = house.start_vault();
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    let again = lease.make_durable(sights(&house, &lease, 0..4)).await;
+    assert_eq!(again.unwrap_err().code, Code::VaultConflict);
+    assert_eq!(house.events("conflict-alarm"), 1);
+    // The batch was refused whole, and nothing was overwritten.
+    let second = house.link().await;
+    assert_eq!(second.status()[IMPROVEMENT].known, 3);
+    assert_eq!(
+        house.count("SELECT count(*) FROM record WHERE tag = zeroblob(16)"),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_16_the_acknowledgement_is_sent_after_the_sync() {
+    let house = House::new();
+    let trace = house.path("trace");
+    let vault = house.start_vault_traced(&trace);
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    // Everything that belongs to the start is over.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = std::fs::read_to_string(&trace).unwrap().len();
+    let made = sights(&house, &lease, 0..500);
+    lease.make_durable(made).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let calls = support::calls(&text[before..]);
+    vault.stop();
+    let synced = calls
+        .iter()
+        .position(|call| call.is_sync_of("-wal"))
+        .expect("the write-ahead log was synced");
+    // Window updates and pings, in their TLS records, are shorter than a head with a body.
+    let answer = |call: &support::Call| call.is_socket_write() && call.result >= 60;
+    let early = calls[..synced].iter().find(|call| answer(call));
+    assert!(early.is_none(), "answered before the sync: {early:?}");
+    assert!(calls[synced..].iter().any(answer), "{calls:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +340,10 @@ async fn path_08_what_was_acknowledged_survives_kill_9() {
             }
         }
     }
-    assert!(!acknowledged.is_empty(), "nothing was acknowledged in any round");
+    assert!(
+        !acknowledged.is_empty(),
+        "nothing was acknowledged in any round"
+    );
     let _vault = house.start_vault();
     let link = house.link().await;
     let lease = link.lease(IMPROVEMENT).unwrap();
@@ -346,13 +393,22 @@ async fn path_09_two_people_reveal_by_the_command_line_and_the_log_shows_it() {
     assert!(again.err.contains("spent"), "{}", again.err);
 
     let log = house.run(&["log", "show", "--as", "u.novak"]);
-    for event in ["reveal-asked", "reveal-denied", "reveal-approved", "reveal-fetched"] {
+    for event in [
+        "reveal-asked",
+        "reveal-denied",
+        "reveal-approved",
+        "reveal-fetched",
+    ] {
         assert!(log.out.contains(event), "{event} is not in the log");
     }
     assert!(!log.out.contains(&support::identifier(0)));
     vault.stop();
     house.assert_store_hides(
-        &[support::identifier(0), texts[0].clone(), "ticket 4711".into()],
+        &[
+            support::identifier(0),
+            texts[0].clone(),
+            "ticket 4711".into(),
+        ],
         &[],
     );
 }
@@ -575,6 +631,10 @@ fn identifiers_are_normal() {
     let mut out = Vec::new();
     let identifier = support::identifier(7);
     let normaliser = house.config.kinds.get(kind).normaliser;
-    assert!(normaliser.normalise(identifier.as_bytes(), &mut out).is_ok());
+    assert!(
+        normaliser
+            .normalise(identifier.as_bytes(), &mut out)
+            .is_ok()
+    );
     assert_eq!(out, identifier.as_bytes());
 }

@@ -28,6 +28,9 @@ use crate::secret::Key32;
 use crate::tls::identity::{Peer, Role};
 use crate::wire::sealed::KeyPair;
 
+/// (gateway, domain) → (boot, end).
+pub(super) type Leases = HashMap<(String, String), ([u8; 16], Instant)>;
+
 /// One vault. Shared by all connections.
 pub struct Vault {
     pub id: [u8; 16],
@@ -44,7 +47,7 @@ pub struct Vault {
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
     /// Live leases by gateway and domain: the boot that holds it, and until when.
-    pub(super) leases: Mutex<HashMap<(String, String), ([u8; 16], Instant)>>,
+    pub(super) leases: Mutex<Leases>,
     store: Arc<dyn Store>,
     readers: Mutex<Vec<Box<dyn Reader>>>,
 }

@@ -41,7 +41,10 @@ impl Certificates {
     /// TLS of a client of the gateway, with the provider's certificate if `known`.
     pub fn client(&self, alpn: &[&[u8]], known: bool) -> Arc<rustls::ClientConfig> {
         let provider = self.made.person(Role::Client).unwrap();
-        let pair = (provider.pair.certificate.as_path(), provider.pair.key.as_path());
+        let pair = (
+            provider.pair.certificate.as_path(),
+            provider.pair.key.as_path(),
+        );
         client_config(Some(self.ca()), known.then_some(pair), false, alpn).unwrap()
     }
 

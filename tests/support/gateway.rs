@@ -9,9 +9,7 @@ use cryptonym::config::{
 };
 use cryptonym::gateway::Running;
 use cryptonym::gateway::metrics::Metrics;
-use cryptonym::policy::{
-    Action, Category, Policy, RecordUnit, Redact, Rule, Selector, Unlisted,
-};
+use cryptonym::policy::{Action, Category, Policy, RecordUnit, Redact, Rule, Selector, Unlisted};
 use cryptonym::pseudonym::Kinds;
 
 use super::backend::Backend;

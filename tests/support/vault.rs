@@ -73,7 +73,10 @@ budget_per_day = 5
         std::fs::write(&file, text).unwrap();
         let config = match Config::load(&file) {
             Ok(loaded) => loaded.config,
-            Err(errors) => panic!("{}", errors.iter().map(|e| e.to_string()).collect::<String>()),
+            Err(errors) => panic!(
+                "{}",
+                errors.iter().map(|e| e.to_string()).collect::<String>()
+            ),
         };
         Self {
             folder,
@@ -92,12 +95,32 @@ budget_per_day = 5
 
     /// Starts the vault and waits until it listens.
     pub fn start_vault(&self) -> VaultProcess {
+        self.start(self.command(&["vault"]))
+    }
+
+    /// As [`House::start_vault`], with its writes and syncs written to a file by strace.
+    pub fn start_vault_traced(&self, file: &str) -> VaultProcess {
+        let vault = self.command(&["vault"]);
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-q", "-y", "-s", "0", "-o", file, "-e"])
+            .arg("trace=fsync,fdatasync,write,writev,sendto,sendmsg")
+            .arg(vault.get_program())
+            .args(vault.get_args())
+            .stdin(Stdio::null());
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> VaultProcess {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("vault.log"))
             .unwrap();
-        let mut child = self.command(&["vault"]).stderr(log).spawn().unwrap();
+        let mut child = match command.stderr(log).spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("{:?} does not start: {error}", command.get_program()),
+        };
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             if let Some(status) = child.try_wait().unwrap() {
@@ -193,7 +216,10 @@ budget_per_day = 5
         let link = self.link().await;
         let lease = link.lease(domain).unwrap();
         let made = sights(self, &lease, numbers);
-        let texts = made.iter().map(|s| self.text(&lease, &s.pseudonym)).collect();
+        let texts = made
+            .iter()
+            .map(|s| self.text(&lease, &s.pseudonym))
+            .collect();
         lease.make_durable(made).await.unwrap();
         texts
     }
@@ -208,7 +234,9 @@ budget_per_day = 5
 
     fn text(&self, lease: &Lease, pseudonym: &Pseudonym) -> String {
         let mut text = String::new();
-        lease.kind(self.kind("subscriber")).write(pseudonym, &mut text);
+        lease
+            .kind(self.kind("subscriber"))
+            .write(pseudonym, &mut text);
         text
     }
 
@@ -225,7 +253,9 @@ budget_per_day = 5
     /// The codes of an event's entries, in order.
     pub fn codes_of(&self, event: &str) -> Vec<String> {
         let lines = self.log_lines(event);
-        let codes = lines.iter().map(|entry| entry["code"].as_str().unwrap().to_owned());
+        let codes = lines
+            .iter()
+            .map(|entry| entry["code"].as_str().unwrap().to_owned());
         codes.collect()
     }
 
@@ -247,6 +277,11 @@ budget_per_day = 5
         let database = rusqlite::Connection::open(self.path("state/vault.sqlite")).unwrap();
         database.busy_timeout(Duration::from_secs(5)).unwrap();
         assert!(database.execute(statement, []).unwrap() > 0, "{statement}");
+    }
+
+    pub fn count(&self, query: &str) -> i64 {
+        let database = rusqlite::Connection::open(self.path("state/vault.sqlite")).unwrap();
+        database.query_row(query, [], |row| row.get(0)).unwrap()
     }
 
     pub fn remove_store(&self) {
@@ -277,9 +312,15 @@ budget_per_day = 5
         let mut with_canary = content.clone();
         with_canary.extend_from_slice(words[0].as_bytes());
         assert!(holds(words[0].as_bytes(), &with_canary));
-        assert!(holds(b"log_leaf", &content), "these are not the store's files");
+        assert!(
+            holds(b"log_leaf", &content),
+            "these are not the store's files"
+        );
         // The log of the process names domains (they are configuration); the store does not.
-        for word in words.iter().filter(|w| *w != "improvement" && *w != "subscriber") {
+        for word in words
+            .iter()
+            .filter(|w| *w != "improvement" && *w != "subscriber")
+        {
             assert!(!holds(word.as_bytes(), &content), "{word} is in clear");
         }
         let store: Vec<u8> = self
@@ -288,7 +329,10 @@ budget_per_day = 5
             .flat_map(|f| std::fs::read(f).unwrap())
             .collect();
         for word in words {
-            assert!(!holds(word.as_bytes(), &store), "{word} is in clear in the store");
+            assert!(
+                !holds(word.as_bytes(), &store),
+                "{word} is in clear in the store"
+            );
         }
         for pseudonym in pseudonyms {
             assert!(!holds(&pseudonym.0, &store), "a pseudonym is in clear");
@@ -306,7 +350,13 @@ budget_per_day = 5
 impl VaultProcess {
     /// SIGTERM; it must end cleanly.
     pub fn stop(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
+        let own = self.0.id();
+        // Under strace the vault is its child; strace ends as the vault does.
+        let children = format!("/proc/{own}/task/{own}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let child = children.split_whitespace().next();
+        let pid = child.map_or(own, |pid| pid.parse().unwrap());
+        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_eq!(self.0.wait().unwrap().code(), Some(0));
     }
@@ -370,4 +420,55 @@ fn strike_from_registry(file: &Path, id: &str) {
     let name = format!("id = \"{id}\"");
     let kept: Vec<&str> = parts.into_iter().filter(|p| !p.contains(&name)).collect();
     std::fs::write(file, kept.join("[[person]]")).unwrap();
+}
+
+/// One finished system call of a trace.
+#[derive(Debug)]
+pub struct Call {
+    pub name: String,
+    /// Its first argument with the file behind it: `12</path>`.
+    pub file: String,
+    pub result: i64,
+}
+
+impl Call {
+    pub fn is_sync_of(&self, end: &str) -> bool {
+        let file = self.file.trim_end_matches('>');
+        self.name.ends_with("sync") && file.ends_with(end) && self.result == 0
+    }
+
+    pub fn is_socket_write(&self) -> bool {
+        !self.name.ends_with("sync") && (self.file.contains("socket:") || self.file.contains("TCP"))
+    }
+}
+
+/// The calls of a trace in the order of their ends, joining those that strace split.
+pub fn calls(trace: &str) -> Vec<Call> {
+    let mut open: std::collections::HashMap<&str, (String, String)> = Default::default();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let result = || rest.rsplit("= ").next()?.split(' ').next()?.parse().ok();
+        if rest.starts_with("<... ") {
+            if let (Some((name, file)), Some(result)) = (open.remove(thread), result()) {
+                calls.push(Call { name, file, result });
+            }
+            continue;
+        }
+        let Some((name, arguments)) = rest.split_once('(') else {
+            continue;
+        };
+        let file = arguments.split([',', ')']).next().unwrap_or("");
+        let file = file.split(" <unfinished").next().unwrap_or("");
+        let (name, file) = (name.to_owned(), file.to_owned());
+        if rest.contains("<unfinished ...>") {
+            open.insert(thread, (name, file));
+        } else if let Some(result) = result() {
+            calls.push(Call { name, file, result });
+        }
+    }
+    calls
 }

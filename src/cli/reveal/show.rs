@@ -18,8 +18,8 @@ pub async fn list(client: &Client, json: bool) -> Exit {
         return Exit::Done;
     }
     println!(
-        "{:32}  {:8}  {:>5}  {:12}  {}",
-        "ID", "STATE", "COUNT", "REQUESTER", "PURPOSE"
+        "{:32}  {:8}  {:>5}  {:12}  PURPOSE",
+        "ID", "STATE", "COUNT", "REQUESTER"
     );
     for view in &list.reveals {
         if let Ok(statement) = Statement::parse(&view.statement.0) {

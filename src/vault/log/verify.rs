@@ -60,13 +60,13 @@ impl Verification {
     pub fn start(verifier: Verifier, note: &str, remembered: Option<&str>) -> Result<Self, Broken> {
         let checkpoint = verifier.open(note)?;
         let remembered = remembered.map(|note| verifier.open(note)).transpose()?;
-        if let Some(old) = &remembered {
-            if old.size > checkpoint.size {
-                return Err(Broken::Cut {
-                    size: checkpoint.size,
-                    remembered: old.size,
-                });
-            }
+        if let Some(old) = &remembered
+            && old.size > checkpoint.size
+        {
+            return Err(Broken::Cut {
+                size: checkpoint.size,
+                remembered: old.size,
+            });
         }
         let mut this = Self {
             verifier,
@@ -117,10 +117,10 @@ impl Verification {
         if self.tree.root() != self.checkpoint.root {
             return Err(Broken::Root);
         }
-        if let Some(old) = &self.remembered {
-            if self.remembered_root != Some(old.root) {
-                return Err(Broken::Rewritten);
-            }
+        if let Some(old) = &self.remembered
+            && self.remembered_root != Some(old.root)
+        {
+            return Err(Broken::Rewritten);
         }
         Ok(Verified {
             checkpoint: self.checkpoint,

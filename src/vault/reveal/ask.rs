@@ -156,10 +156,10 @@ fn find(
     if !vault.kinds.iter().any(|(_, k)| &*k.prefix == parsed.prefix) {
         return Ok(Err(Refusal::BadPseudonym));
     }
-    if let Some(keys) = vault.keyring.by_name(domain, parsed.epoch) {
-        if reader.record_epoch(&keys.index(&parsed.pseudonym))? == Some(keys.row) {
-            return Ok(Ok(parsed.epoch));
-        }
+    if let Some(keys) = vault.keyring.by_name(domain, parsed.epoch)
+        && reader.record_epoch(&keys.index(&parsed.pseudonym))? == Some(keys.row)
+    {
+        return Ok(Ok(parsed.epoch));
     }
     for other in vault.keyring.elsewhere(domain, parsed.epoch) {
         if reader
