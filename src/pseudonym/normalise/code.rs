@@ -27,9 +27,14 @@ pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Four or more zeros or nines, and nothing else behind the letters: `0000`, `SUB-00000000`.
+/// Four or more zeros or nines, and nothing else behind the prefix: `0000`, `SUB-00000000`. The
+/// prefix ends at the last hyphen, or without one where the letters do; a letter behind it is
+/// part of the code (`KIT-DDBB0000` is a hexadecimal number like any other).
 pub(super) fn is_sentinel(value: &str) -> bool {
-    let digits = value.trim_start_matches(|char: char| char.is_ascii_alphabetic() || char == '-');
+    let digits = match value.rsplit_once('-') {
+        Some((_, code)) => code,
+        None => value.trim_start_matches(|char: char| char.is_ascii_alphabetic()),
+    };
     digits.len() >= 4
         && (digits.bytes().all(|byte| byte == b'0') || digits.bytes().all(|byte| byte == b'9'))
 }
@@ -79,6 +84,7 @@ mod tests {
             "kit-99999999",
             "9999999999",
             "A-B-0000",
+            "SUB0000",
         ] {
             assert!(is_sentinel(value), "{value}");
         }
@@ -88,6 +94,7 @@ mod tests {
             "0000-1",
             "SUB-90000000",
             "KIT-0000000A",
+            "KIT-DDBB0000",
             "0099",
             "SUB-",
         ] {
