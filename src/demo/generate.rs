@@ -420,7 +420,7 @@ mod tests {
             let normal = normaliser.normalise(value.as_bytes(), &mut out);
             assert!(normal.is_ok(), "{value}: {normal:?}");
         };
-        for index in 0..20_000 {
+        for index in (0..10_000).chain(75_000..80_000) {
             let record = generator.result_record(index);
             check(N::Name, &record.subscriber.name);
             check(N::Email, &record.subscriber.email);
