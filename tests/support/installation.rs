@@ -1,6 +1,9 @@
 //! A whole Cryptonym on loopback: certificates, configuration, a vault and a gateway as
 //! processes. One call starts it; dropping it stops every process and removes every file.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
