@@ -36,18 +36,27 @@ pub struct Options {
 pub fn run(options: Options) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Runtime::new()?;
     let held = runtime.block_on(async {
+        let mut screen = Screen::new();
         // Whatever ends the walk, the installation is dropped on the way out.
-        tokio::select! {
-            held = walk(options) => held,
-            () = asked_to_end() => Err(Failure("ended early, as asked".to_owned())),
+        let (installation, held) = tokio::select! {
+            walked = walk(&mut screen, options) => walked?,
+            () = asked_to_end() => return Err(Failure("ended early, as asked".to_owned())),
+        };
+        if !options.once {
+            show::commands(&mut screen, &installation, options.seed)?;
+            screen.say("");
+            screen.say("Running until Ctrl-C.");
+            asked_to_end().await;
+            screen.say("");
         }
+        installation.stop();
+        Ok(held)
     });
     runtime.shutdown_background();
     held
 }
 
-async fn walk(options: Options) -> Result<bool, Failure> {
-    let mut screen = Screen::new();
+async fn walk(screen: &mut Screen, options: Options) -> Result<(Installation, bool), Failure> {
     screen.say(
         "Cryptonym on this machine: a gateway and a vault as separate processes, a small \
          analytics backend, generated people. Everything lies in a temporary folder and is \
@@ -62,16 +71,8 @@ async fn walk(options: Options) -> Result<bool, Failure> {
         installation.vault_address,
         installation.folder().display()
     ));
-    let held = show::run(&mut screen, &installation, options.records, options.seed).await?;
-    if !options.once {
-        show::commands(&mut screen, &installation, options.seed)?;
-        screen.say("");
-        screen.say("Running until Ctrl-C.");
-        asked_to_end().await;
-        screen.say("");
-    }
-    installation.stop();
-    Ok(held)
+    let held = show::run(screen, &installation, options.records, options.seed).await?;
+    Ok((installation, held))
 }
 
 /// SIGINT or SIGTERM.

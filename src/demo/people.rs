@@ -64,6 +64,7 @@ pub fn reveal(installation: &Installation, pseudonym: &str) -> Result<Reveal, Fa
     let request = expect(asked)?.stdout.trim().to_owned();
 
     let key = format!("certs/out/people/{APPROVER}.signing.key");
+    // What it prints of the request is shown once, at the approval.
     let alone = step(
         installation,
         &mut table,
@@ -78,6 +79,9 @@ pub fn reveal(installation: &Installation, pseudonym: &str) -> Result<Reveal, Fa
             "--yes",
         ],
     )?;
+    if let Some(last) = table.last_mut() {
+        last.output.clone_from(&alone.stderr);
+    }
     let approved = step(
         installation,
         &mut table,

@@ -143,12 +143,14 @@ impl Show<'_> {
         let stored = self.installation.backend.store().first(Table::Results);
         let text = stored.map_err(database)?;
         let stored = object(&text)?;
-        let rows: Vec<Vec<String>> = sent
-            .iter()
-            .map(|(name, value)| {
+        let mut members: Vec<&String> = sent.keys().collect();
+        members.sort_by_key(|name| self.sent.results[0].find(&format!("\"{name}\":")));
+        let rows: Vec<Vec<String>> = members
+            .into_iter()
+            .map(|name| {
                 let there = stored.get(name);
                 let there = there.map_or("(not there)".to_owned(), |value| brief(name, value));
-                vec![name.clone(), brief(name, value), there]
+                vec![name.clone(), brief(name, &sent[name]), there]
             })
             .collect();
         self.screen.table(&["member", "sent", "stored"], &rows);

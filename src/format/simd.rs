@@ -81,7 +81,17 @@ impl Index {
     /// The next four tokens; `None`: fewer are known.
     #[inline(always)]
     pub fn next_four(&self) -> Option<[u32; AHEAD]> {
-        self.tokens[self.head..self.tail].first_chunk().copied()
+        self.tokens().first_chunk().copied()
+    }
+
+    /// The tokens that are known and not skipped.
+    #[inline(always)]
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens[self.head..self.tail]
+    }
+
+    pub fn first(&self) -> Option<usize> {
+        self.tokens().first().map(|at| *at as usize)
     }
 
     #[inline(always)]
@@ -129,7 +139,12 @@ impl Index {
     }
 
     fn blocks<const LINES: bool>(&mut self, blocks: &[[u8; 64]], at: u32) -> bool {
-        let Self { tokens, tail, carry, .. } = self;
+        let Self {
+            tokens,
+            tail,
+            carry,
+            ..
+        } = self;
         match self.level {
             Level::Portable => portable::<LINES>(blocks, at, carry, tokens, tail),
             // SAFETY: `detect` has seen every feature that the function is compiled for.
@@ -243,7 +258,13 @@ fn portable<const LINES: bool>(
 
 fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+    let mut masks = Masks {
+        quote: 0,
+        backslash: 0,
+        operator: 0,
+        space: 0,
+        control: 0,
+    };
     for (n, eight) in block.as_chunks::<8>().0.iter().enumerate() {
         let word = u64::from_le_bytes(*eight);
         // The high bit of each byte of `word` that is below `bound` (bound at most 128).
@@ -310,7 +331,13 @@ mod x86 {
         let (operators, spaces) = (table(OPERATORS), table(SPACES));
         let mut suspect = false;
         for block in blocks {
-            let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+            let mut masks = Masks {
+                quote: 0,
+                backslash: 0,
+                operator: 0,
+                space: 0,
+                control: 0,
+            };
             for (n, half) in block.as_chunks::<32>().0.iter().enumerate() {
                 // SAFETY: 32 bytes are loaded from 32.
                 let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
@@ -372,7 +399,12 @@ mod x86 {
             };
             // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
             let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
-            for sixteen in room.as_chunks_mut::<16>().0.iter_mut().take(count.div_ceil(16)) {
+            for sixteen in room
+                .as_chunks_mut::<16>()
+                .0
+                .iter_mut()
+                .take(count.div_ceil(16))
+            {
                 let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
                 let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
                 // SAFETY: sixteen numbers are stored into sixteen.
@@ -404,11 +436,14 @@ mod tests {
 
     /// Every token, and whether anything was suspect.
     fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool) {
-        let mut index = Index { level, ..Index::default() };
+        let mut index = Index {
+            level,
+            ..Index::default()
+        };
         let (mut all, mut suspect) = (Vec::new(), false);
         while index.fill::<LINES>(bytes) {
             suspect |= index.suspect;
-            all.extend_from_slice(&index.tokens[index.head..index.tail]);
+            all.extend_from_slice(index.tokens());
             index.head = index.tail;
         }
         (all, suspect)
@@ -423,7 +458,8 @@ mod tests {
             escaped = *byte == b'\\' && !was_escaped;
             suspect |= *byte == b'\\' || (inside && *byte < 32);
             let quote = *byte == b'"' && !was_escaped;
-            let operator = matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
+            let operator =
+                matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
             let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
             bare = !operator && !space && !quote;
             let token = operator || (!space && !was_bare);
@@ -453,8 +489,16 @@ mod tests {
         let mut bytes = b"[\"a\\\\\\\"b\", 12345, true, {\"c\": null}]\n".repeat(700);
         bytes.extend_from_slice(&b",".repeat(2 * INDEX_BATCH + 3));
         for level in levels() {
-            assert_eq!(index::<false>(level, &bytes), slow::<false>(&bytes), "{level:?}");
-            assert_eq!(index::<true>(level, &bytes), slow::<true>(&bytes), "{level:?}");
+            assert_eq!(
+                index::<false>(level, &bytes),
+                slow::<false>(&bytes),
+                "{level:?}"
+            );
+            assert_eq!(
+                index::<true>(level, &bytes),
+                slow::<true>(&bytes),
+                "{level:?}"
+            );
         }
     }
 }

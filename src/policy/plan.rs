@@ -119,7 +119,12 @@ impl Plan {
         }
         let body = nodes.len();
         let quiet = nodes[usize::from(QUIET)];
-        nodes.extend([Node { element: RECORD, ..quiet }; 2]);
+        nodes.extend(
+            [Node {
+                element: RECORD,
+                ..quiet
+            }; 2],
+        );
         Self {
             nodes: nodes.into(),
             entries: entries.into(),
@@ -196,11 +201,7 @@ fn verdicts(
 
 /// Appends a hash table (open addressing, at most half full) and says where it starts and how
 /// far a hash is shifted for it.
-fn hash_table(
-    entries: &mut Vec<Entry>,
-    names: &[Box<str>],
-    edges: &[(u16, StateId)],
-) -> (u32, u8) {
+fn hash_table(entries: &mut Vec<Entry>, names: &[Box<str>], edges: &[(u16, StateId)]) -> (u32, u8) {
     if edges.is_empty() {
         return (0, 0);
     }
@@ -250,7 +251,11 @@ impl Ends {
             Some(eight) => load(eight) & ((1 << (8 * length)) - 1),
             None => short(&bytes[start..end]),
         };
-        Self { first, last: 0, length }
+        Self {
+            first,
+            last: 0,
+            length,
+        }
     }
 
     #[inline(always)]
@@ -271,7 +276,10 @@ fn load(bytes: &[u8]) -> u64 {
 
 #[cold]
 fn short(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |all, b| all << 8 | u64::from(*b))
 }
 
 #[cfg(test)]
@@ -281,8 +289,18 @@ mod tests {
 
     #[test]
     fn finds_names_of_every_length_and_no_others() {
-        let mut names: Vec<String> = (0..40).map(|n| "abcdefghijklmnopqrstuvwxyz0123456789____"[..n].into()).collect();
-        names.extend(["provider_id", "provider_no", "12345678middle12345678", "12345678maddle12345678"].map(String::from));
+        let mut names: Vec<String> = (0..40)
+            .map(|n| "abcdefghijklmnopqrstuvwxyz0123456789____"[..n].into())
+            .collect();
+        names.extend(
+            [
+                "provider_id",
+                "provider_no",
+                "12345678middle12345678",
+                "12345678maddle12345678",
+            ]
+            .map(String::from),
+        );
         let selectors: Vec<Selector> = names
             .iter()
             .map(|n| Selector::parse(&format!("$['{n}']")).expect("parses"))
@@ -301,7 +319,14 @@ mod tests {
                 assert_eq!(kept, id.0 * 2 + 1);
             }
         }
-        for other in ["b", "abcdefgx", "provider_ip", "12345678muddle12345678", "\0", "ab\0"] {
+        for other in [
+            "b",
+            "abcdefgx",
+            "provider_ip",
+            "12345678muddle12345678",
+            "\0",
+            "ab\0",
+        ] {
             let found = plan.member(RECORD, other.as_bytes(), 0, other.len());
             assert_eq!(found, (StateId::DEAD.0 * 2, NO_NAME), "{other:?}");
         }

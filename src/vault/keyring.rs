@@ -43,7 +43,8 @@ impl Keyring {
     }
 
     pub fn by_id(&self, domain: &[u8; 16], epoch: u32) -> Option<Arc<EpochKeys>> {
-        self.find(|e| e.domain == *domain && e.epoch == epoch).next()
+        self.find(|e| e.domain == *domain && e.epoch == epoch)
+            .next()
     }
 
     pub fn by_name(&self, domain_name: &str, epoch: u32) -> Option<Arc<EpochKeys>> {

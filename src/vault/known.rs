@@ -73,6 +73,8 @@ impl Body for KnownBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(cx).map(|next| next.map(|r| r.map(Frame::data)))
+        self.0
+            .poll_recv(cx)
+            .map(|next| next.map(|r| r.map(Frame::data)))
     }
 }

@@ -4,8 +4,8 @@
 //! certificate, while the first's lease lives, raises an alarm: either the gateway was restarted,
 //! or its key was copied.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::keyring::ensure;

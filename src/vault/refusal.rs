@@ -62,7 +62,12 @@ impl Refusal {
             status: self.status(),
             detail: self.next().to_owned(),
             code: self.name().to_owned(),
-            side: if self.status() < 500 { "client" } else { "vault" }.to_owned(),
+            side: if self.status() < 500 {
+                "client"
+            } else {
+                "vault"
+            }
+            .to_owned(),
         }
     }
 }

@@ -99,7 +99,15 @@ fn run(
     while let Some(first) = jobs.blocking_recv() {
         let start = ledger.mark();
         let mut done = Vec::new();
-        let committed = group(&mut *store, &mut ledger, root, metrics, first, &mut jobs, &mut done);
+        let committed = group(
+            &mut *store,
+            &mut ledger,
+            root,
+            metrics,
+            first,
+            &mut jobs,
+            &mut done,
+        );
         if let Err(error) = &committed {
             ledger.back_to(start);
             let _ = store.rollback();

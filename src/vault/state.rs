@@ -28,6 +28,9 @@ use crate::secret::Key32;
 use crate::tls::identity::{Peer, Role};
 use crate::wire::sealed::KeyPair;
 
+/// (gateway, domain) → (boot, end).
+pub(super) type Leases = HashMap<(String, String), ([u8; 16], Instant)>;
+
 /// One vault. Shared by all connections.
 pub struct Vault {
     pub id: [u8; 16],
@@ -44,7 +47,7 @@ pub struct Vault {
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
     /// Live leases by gateway and domain: the boot that holds it, and until when.
-    pub(super) leases: Mutex<HashMap<(String, String), ([u8; 16], Instant)>>,
+    pub(super) leases: Mutex<Leases>,
     store: Arc<dyn Store>,
     readers: Mutex<Vec<Box<dyn Reader>>>,
 }
@@ -226,14 +229,19 @@ fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartErro
     }
     let meta = |store: &mut dyn Writer, name| {
         let found = store.meta(name)?;
-        found.ok_or(StoreError::Damaged("the store lacks one of its first entries"))
+        found.ok_or(StoreError::Damaged(
+            "the store lacks one of its first entries",
+        ))
     };
     let id = |bytes: Vec<u8>| {
         <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Damaged("an id of the store"))
     };
     let vault = id(meta(store, "vault")?)?;
     let keys = RootKeys::new(root, vault);
-    let open = |what, wrapped: &[u8]| keys.unwrap(what, wrapped).map_err(|_| StartError::OtherRoot);
+    let open = |what, wrapped: &[u8]| {
+        keys.unwrap(what, wrapped)
+            .map_err(|_| StartError::OtherRoot)
+    };
     let records = open(Use::Records, &meta(store, "records-key")?)?;
     let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
     Ok(First {

@@ -128,7 +128,11 @@ impl Client {
 
     /// A streamed answer; the caller reads the body, within its own time.
     pub async fn stream(&self, path: &str) -> Result<Answered<Incoming>, CallError> {
-        let response = within(limits::VAULT_TIME, self.send(Method::GET, path, Bytes::new())).await?;
+        let response = within(
+            limits::VAULT_TIME,
+            self.send(Method::GET, path, Bytes::new()),
+        )
+        .await?;
         let incarnation = incarnation(&response)?;
         if !response.status().is_success() {
             let body = read(response).await?;
@@ -255,7 +259,9 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, CallError> {
 fn incarnation(response: &Response<Incoming>) -> Result<[u8; 16], CallError> {
     let value = response.headers().get(INCARNATION);
     let text = value.and_then(|value| value.to_str().ok());
-    let id = text.and_then(Hex::<16>::parse).ok_or(CallError::Malformed)?;
+    let id = text
+        .and_then(Hex::<16>::parse)
+        .ok_or(CallError::Malformed)?;
     Ok(id.0)
 }
 

@@ -98,10 +98,7 @@ pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::
 }
 
 /// Distinct owners of a batch; each waits for it.
-fn count(
-    mut owners: Vec<u64>,
-    waiting: &mut std::collections::HashMap<u64, Waiting>,
-) -> Vec<u64> {
+fn count(mut owners: Vec<u64>, waiting: &mut std::collections::HashMap<u64, Waiting>) -> Vec<u64> {
     owners.dedup(); // the queue keeps callers together
     for owner in &owners {
         if let Some(one) = waiting.get_mut(owner) {
@@ -139,11 +136,7 @@ fn settle(
 }
 
 /// Seals a batch once, and sends those bytes until the vault answers or the time is over.
-async fn send(
-    publisher: &Publisher,
-    lease: &Shared,
-    sights: Vec<FirstSight>,
-) -> Result<(), Code> {
+async fn send(publisher: &Publisher, lease: &Shared, sights: Vec<FirstSight>) -> Result<(), Code> {
     let deadline = Instant::now() + limits::VAULT_TIME;
     let bytes = seal(publisher, lease, &sights)?;
     let mut pause = limits::VAULT_RETRY_FIRST;
@@ -154,7 +147,9 @@ async fn send(
             .post_bytes::<RecordsAnswer>(path::RECORDS, bytes.clone());
         let error = match tokio::time::timeout(left, call).await {
             Ok(Ok(answer)) if answer.incarnation == lease.incarnation => {
-                lease.known.extend(sights.iter().map(|sight| sight.pseudonym));
+                lease
+                    .known
+                    .extend(sights.iter().map(|sight| sight.pseudonym));
                 return Ok(());
             }
             Ok(Ok(_)) => {
@@ -191,7 +186,8 @@ async fn send(
 }
 
 fn seal(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<Bytes, Code> {
-    let fits = |sight: &FirstSight| (1..=limits::IDENTIFIER).contains(&sight.identifier.expose().len());
+    let fits =
+        |sight: &FirstSight| (1..=limits::IDENTIFIER).contains(&sight.identifier.expose().len());
     if !sights.iter().all(fits) {
         return Err(Code::VaultRefused);
     }

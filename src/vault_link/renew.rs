@@ -7,8 +7,8 @@
 //!  └──── back-off ◀──────────┴─ unreachable (what is known durable passes while the lease lives)
 //! ```
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -49,7 +49,12 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
                 pause
             }
         };
-        if domain.lease.load().as_ref().is_some_and(|l| !l.shared.is_live()) {
+        if domain
+            .lease
+            .load()
+            .as_ref()
+            .is_some_and(|l| !l.shared.is_live())
+        {
             domain.lease.store(None);
         }
         tokio::select! {
@@ -145,7 +150,12 @@ async fn load_known(
     incarnation: [u8; 16],
 ) -> Result<KnownSet, CallError> {
     let load = async {
-        let path = format!("{}?domain={}&epoch={}", path::KNOWN, lease.domain, lease.epoch);
+        let path = format!(
+            "{}?domain={}&epoch={}",
+            path::KNOWN,
+            lease.domain,
+            lease.epoch
+        );
         let answer = publisher.client.stream(&path).await?;
         if answer.incarnation != incarnation {
             return Err(CallError::Malformed);
@@ -166,6 +176,8 @@ async fn load_known(
     };
     match tokio::time::timeout(limits::KNOWN_TIME, load).await {
         Ok(result) => result,
-        Err(_) => Err(CallError::Unreachable("the known set took too long".to_owned())),
+        Err(_) => Err(CallError::Unreachable(
+            "the known set took too long".to_owned(),
+        )),
     }
 }

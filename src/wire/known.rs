@@ -15,7 +15,9 @@ use crate::pseudonym::Pseudonym;
 pub fn frame(entries: &[[u8; 16]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + 16 * entries.len());
     out.extend_from_slice(&(entries.len() as u32).to_be_bytes());
-    entries.iter().for_each(|entry| out.extend_from_slice(entry));
+    entries
+        .iter()
+        .for_each(|entry| out.extend_from_slice(entry));
     out
 }
 
@@ -78,7 +80,11 @@ impl FrameReader {
                 if self.left as usize > limits::KNOWN_FRAME {
                     return Err(wrong);
                 }
-                self.state = if self.left == 0 { State::Total } else { State::Entries };
+                self.state = if self.left == 0 {
+                    State::Total
+                } else {
+                    State::Entries
+                };
             }
             State::Entries => {
                 each(Pseudonym(self.part[..].try_into().map_err(|_| wrong)?));

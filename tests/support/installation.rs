@@ -157,7 +157,11 @@ impl Installation {
     /// As [`Installation::cryptonym`], for what must work: its standard output.
     pub fn expect(&self, arguments: &[&str]) -> String {
         let ended = self.cryptonym(arguments);
-        assert!(ended.success, "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        assert!(
+            ended.success,
+            "{arguments:?}: {}{}",
+            ended.stdout, ended.stderr
+        );
         ended.stdout
     }
 

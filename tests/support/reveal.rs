@@ -26,7 +26,14 @@ pub fn reveal(installation: &Installation, pseudonyms: &[String]) -> HashMap<Str
     ];
     ask.extend(pseudonyms.iter().map(String::as_str));
     let request = installation.expect(&ask).trim().to_owned();
-    installation.expect(&["reveal", "approve", &request, "--as", "a.lindqvist", "--yes"]);
+    installation.expect(&[
+        "reveal",
+        "approve",
+        &request,
+        "--as",
+        "a.lindqvist",
+        "--yes",
+    ]);
     let rows = installation.expect(&["reveal", "fetch", &request, "--as", "i.okafor", "--json"]);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap();
     rows.iter()

@@ -18,7 +18,10 @@ pub async fn run(args: Show, config: &Path) -> Exit {
         Err(exit) => return exit,
     };
     let shown = source.each(size, |at, entry| {
-        let details = entry.details.as_deref().unwrap_or("{\"event\":\"forgotten\"}");
+        let details = entry
+            .details
+            .as_deref()
+            .unwrap_or("{\"event\":\"forgotten\"}");
         if args.json {
             println!("{{\"sequence\":{at},\"entry\":{details}}}");
         } else {
@@ -36,7 +39,12 @@ pub async fn run(args: Show, config: &Path) -> Exit {
 fn line(at: u64, details: &str) -> String {
     let value: Value = serde_json::from_str(details).unwrap_or_default();
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("-");
-    let mut out = format!("{at:>6}  {:20}  {:20}  {}", text("time"), text("event"), text("who"));
+    let mut out = format!(
+        "{at:>6}  {:20}  {:20}  {}",
+        text("time"),
+        text("event"),
+        text("who")
+    );
     for name in ["domain", "code", "purpose", "request", "reason"] {
         if let Some(found) = value.get(name).and_then(Value::as_str) {
             out.push_str(&format!("  {name}={found}"));

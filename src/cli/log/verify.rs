@@ -32,14 +32,19 @@ async fn verify(args: &Verify, config: &Path) -> Result<(), Exit> {
         Verification::start(verifier, source.checkpoint(), old).map_err(|e| no(&e))?;
     let size = verification.checkpoint().size;
     source
-        .each(size, |_, entry| verification.push(entry).map_err(|e| no(&e)))
+        .each(size, |_, entry| {
+            verification.push(entry).map_err(|e| no(&e))
+        })
         .await?;
     let verified = verification.finish().map_err(|e| no(&e))?;
 
     println!("log         {}", verified.checkpoint.origin);
     println!("entries     {}", verified.checkpoint.size);
     println!("tree        holds: the leaves give the signed root");
-    println!("details     {} match their leaf, {} forgotten", verified.details, verified.forgotten);
+    println!(
+        "details     {} match their leaf, {} forgotten",
+        verified.details, verified.forgotten
+    );
     match verified.remembered {
         Some(size) => println!("remembered  continues the checkpoint of {size} entries"),
         None => println!(

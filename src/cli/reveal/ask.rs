@@ -39,7 +39,10 @@ pub async fn run(client: &Client, out: &Path, args: Request) -> Exit {
         println!("{{\"request\":\"{}\"}}", view.request);
     } else {
         println!("{}", view.request);
-        eprintln!("Asked. Another person approves it: cryptonym reveal approve {}", view.request);
+        eprintln!(
+            "Asked. Another person approves it: cryptonym reveal approve {}",
+            view.request
+        );
     }
     Exit::Done
 }

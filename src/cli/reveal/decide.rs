@@ -19,8 +19,7 @@ pub async fn run(client: &Client, out: &Path, args: Decide, approve: bool) -> Ex
         return Exit::Failed;
     };
     let file = args.signing_key.clone();
-    let file =
-        file.unwrap_or_else(|| out.join("people").join(format!("{approver}.signing.key")));
+    let file = file.unwrap_or_else(|| out.join("people").join(format!("{approver}.signing.key")));
     let key = match signing_key::load(&file) {
         Ok(key) => key,
         Err(error) => {

@@ -17,7 +17,10 @@ pub async fn list(client: &Client, json: bool) -> Exit {
         println!("{}", serde_json::to_string(&list).unwrap_or_default());
         return Exit::Done;
     }
-    println!("{:32}  {:8}  {:>5}  {:12}  {}", "ID", "STATE", "COUNT", "REQUESTER", "PURPOSE");
+    println!(
+        "{:32}  {:8}  {:>5}  {:12}  PURPOSE",
+        "ID", "STATE", "COUNT", "REQUESTER"
+    );
     for view in &list.reveals {
         if let Ok(statement) = Statement::parse(&view.statement.0) {
             println!(

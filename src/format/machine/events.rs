@@ -11,7 +11,7 @@ use super::{Fate, Frame, Machine, Raise, Role, State};
 use crate::error::Code;
 use crate::format::{Found, Shape};
 use crate::policy::RuleId;
-use crate::policy::plan::{Container, NO_NAME, NodeId, QUIET, Scalar};
+use crate::policy::plan::{Container, NodeId, QUIET, Scalar};
 
 impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
@@ -27,7 +27,7 @@ impl<const LINES: bool> Machine<LINES> {
     /// The bracket that closes the top container.
     #[inline(always)]
     pub(super) fn closing(&self) -> u8 {
-        if self.in_array() { b']' } else { b'}' }
+        self.stack.last().map_or(0, Frame::closing)
     }
 
     /// Before a value at `at`: its node, and the record it may begin.
@@ -121,7 +121,11 @@ impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
     pub(super) fn end_value(&mut self, end: usize) -> Result<(), Raise> {
         let height = self.stack.len();
-        self.state = if height == 1 { State::End } else { State::After };
+        self.state = if height == 1 {
+            State::End
+        } else {
+            State::After
+        };
         if height == self.record_height {
             return self.end_record(end);
         }
@@ -136,7 +140,10 @@ impl<const LINES: bool> Machine<LINES> {
         }
         if self.split && array && self.stack.len() == 1 {
             let node = self.policy.plan.body;
-            self.enter(node, array, false, Role::Stream);
+            self.enter(Frame {
+                role: Role::Stream,
+                ..Frame::open(node, array)
+            });
             self.record_height = 2;
             return Ok(());
         }
@@ -145,21 +152,27 @@ impl<const LINES: bool> Machine<LINES> {
         match node.container {
             Container::Enter => {
                 self.survive(at, found)?;
-                self.enter(id, array, false, Role::Plain);
+                self.enter(Frame::open(id, array));
             }
             Container::EnterKept => {
                 self.survive(at, found)?;
-                self.enter(id | 1, array, id | 1 == QUIET, Role::Plain);
+                self.enter(Frame::open(id | 1, array));
             }
             Container::Slot => {
                 self.survive(at, found)?;
                 self.slot = Some(at);
                 self.rule = node.rule;
-                self.enter(QUIET, array, true, Role::Slot);
+                self.enter(Frame {
+                    role: Role::Slot,
+                    ..Frame::open(QUIET, array)
+                });
             }
             Container::Drop => {
                 self.drop(at, node.rule)?;
-                self.enter(QUIET, array, true, Role::Drop);
+                self.enter(Frame {
+                    role: Role::Drop,
+                    ..Frame::open(QUIET, array)
+                });
             }
             Container::Reject => return Err(Raise::new(Code::RejectedPlace, at)),
             Container::Unlisted => return Err(Raise::new(Code::UnlistedPlace, at)),
@@ -167,17 +180,14 @@ impl<const LINES: bool> Machine<LINES> {
         Ok(())
     }
 
-    /// `survivor` from the start: inside what is replaced or dropped whole, no comma matters.
     #[inline(always)]
-    fn enter(&mut self, node: NodeId, array: bool, survivor: bool, role: Role) {
-        self.stack.push(Frame {
-            node,
-            name: NO_NAME,
-            array,
-            survivor,
-            role,
-        });
-        self.state = if array { State::FirstElement } else { State::FirstKey };
+    fn enter(&mut self, frame: Frame) {
+        self.stack.push(frame);
+        self.state = if frame.array {
+            State::FirstElement
+        } else {
+            State::FirstKey
+        };
     }
 
     /// The bracket at `at` closes the top container (the caller has compared its kind).
@@ -230,12 +240,20 @@ impl<const LINES: bool> Machine<LINES> {
             self.bound_pending(at)?;
         }
         let start = if self.stack.len() > 1 {
-            if self.top().survivor { self.pending } else { self.member }
+            if self.top().survivor {
+                self.pending
+            } else {
+                self.member
+            }
         } else if LINES {
             self.record.unwrap_or(at)
         } else {
             // Nothing is no JSON text.
-            let code = if rule == RuleId::UNLISTED { Code::UnlistedPlace } else { Code::RejectedPlace };
+            let code = if rule == RuleId::UNLISTED {
+                Code::UnlistedPlace
+            } else {
+                Code::RejectedPlace
+            };
             return Err(Raise::new(code, at));
         };
         self.extent.get_or_insert((start, rule));
@@ -292,7 +310,12 @@ impl<const LINES: bool> Machine<LINES> {
 
     /// A line ends: its last byte (but for the line feed) stands before `at`, the next line
     /// starts at `next`.
-    pub(super) fn end_line(&mut self, at: usize, next: usize, found: &mut Found) -> Result<(), Raise> {
+    pub(super) fn end_line(
+        &mut self,
+        at: usize,
+        next: usize,
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         self.bound_record(at)?;
         self.end_extent(next, found);
         self.top().survivor = false;

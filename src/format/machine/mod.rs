@@ -5,8 +5,8 @@
 //!
 //! Two walks share one state: `bytes` is the grammar of RFC 8259, one byte at a time, and can
 //! stop and go on anywhere; `tokens` is much faster, but handles only whole tokens and only what
-//! is in order: at anything else it steps back to the token's start and lets `bytes` decide. So
-//! there is one place that accepts or refuses, and one fault for one body. Both report what they
+//! is in order: at anything else it steps back to the token's start and lets `bytes` decide (and
+//! `run`, its inner loop, handles only what is ordinary and leaves the rest to `tokens`). So there is one place that accepts or refuses, and one fault for one body. Both report what they
 //! see to `events`, which knows places, slots, drops and records.
 //!
 //! ```text
@@ -20,6 +20,7 @@
 mod bytes;
 mod events;
 mod place;
+mod run;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -30,7 +31,7 @@ use super::number::Number;
 use super::simd::Index;
 use super::{Found, Options, Shape, Slot};
 use crate::error::{Code, Fault, Stage};
-use crate::policy::plan::{NO_NAME, NodeId};
+use crate::policy::plan::{NO_NAME, NodeId, QUIET};
 use crate::policy::{Policy, RecordUnit, RuleId};
 
 /// Where in the grammar the walk stands.
@@ -92,6 +93,26 @@ struct Frame {
     /// Some member or element so far stays in the output, so a dropped one takes the comma before it.
     survivor: bool,
     role: Role,
+}
+
+impl Frame {
+    /// A container whose inside is looked at. Where everything passes, no comma matters: a
+    /// survivor from the start.
+    fn open(node: NodeId, array: bool) -> Self {
+        Self {
+            node,
+            name: NO_NAME,
+            array,
+            survivor: node == QUIET,
+            role: Role::Plain,
+        }
+    }
+
+    /// The bracket that closes it.
+    #[inline(always)]
+    fn closing(&self) -> u8 {
+        if self.array { b']' } else { b'}' }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,7 +283,11 @@ impl<const LINES: bool> Machine<LINES> {
         if broken {
             return Err(Raise::new(Code::NotUtf8, end));
         }
-        if last { self.finish(end, found) } else { Ok(()) }
+        if last {
+            self.finish(end, found)
+        } else {
+            Ok(())
+        }
     }
 
     /// How far the window is UTF-8, and whether what follows there is wrong (not just cut).
@@ -302,11 +327,19 @@ impl<const LINES: bool> Machine<LINES> {
         let value = self
             .slot
             .map(|start| (start.wrapping_add(self.options.value), Code::ValueTooLarge));
-        let record = self
-            .held()
-            .map(|start| (start.wrapping_add(self.options.record), Code::RecordTooLarge));
+        let record = self.held().map(|start| {
+            (
+                start.wrapping_add(self.options.record),
+                Code::RecordTooLarge,
+            )
+        });
         let passed = |bound: &(usize, Code)| (bound.0 as isize) < seen as isize;
-        match value.into_iter().chain(record).filter(passed).min_by_key(|b| b.0) {
+        match value
+            .into_iter()
+            .chain(record)
+            .filter(passed)
+            .min_by_key(|b| b.0)
+        {
             Some((at, code)) => Err(Raise::new(code, at)),
             None => walked,
         }
@@ -336,7 +369,10 @@ impl<const LINES: bool> Machine<LINES> {
             length
         } else {
             let undecided = self.undecided().then_some(self.pending);
-            self.record.or(self.slot).or(undecided).unwrap_or(self.looked)
+            self.record
+                .or(self.slot)
+                .or(undecided)
+                .unwrap_or(self.looked)
         };
         if let Some((start, rule)) = self.extent
             && start < released

@@ -40,9 +40,15 @@ impl<const LINES: bool> Machine<LINES> {
         walked
     }
 
-    fn indexed(&mut self, index: &mut Index, window: &[u8], found: &mut Found) -> Result<(), Raise> {
+    fn indexed(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         index.start(self.looked);
         loop {
+            self.run(index, window, found);
             let Some(next) = index.next_four() else {
                 if index.fill::<LINES>(window) {
                     continue;
@@ -55,16 +61,36 @@ impl<const LINES: bool> Machine<LINES> {
                     // Between tokens there is only white space.
                     self.looked = self.looked.max(next[0] as usize);
                     self.token(window, window.len(), found)?;
-                    if !self.state.between_tokens() {
+                    if !self.rejoin(index, window, found)? {
                         return Ok(());
                     }
-                    index.skip_to(self.looked);
                 }
             }
         }
     }
 
-    #[inline(always)]
+    /// After the byte walk: looks at every byte up to the next token, since what the byte walk
+    /// took for a whole token (`1` of `1x`) may be only the front of what the index did. `false`:
+    /// the window is used up.
+    #[cold]
+    fn rejoin(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<bool, Raise> {
+        loop {
+            index.skip_to(self.looked);
+            if let Some(next) = index.first() {
+                self.bytes(window, next, false, found)?;
+                return Ok(self.state.between_tokens());
+            }
+            if !index.fill::<LINES>(window) {
+                return Ok(false);
+            }
+        }
+    }
+
     fn look(
         &mut self,
         window: &[u8],
@@ -75,7 +101,9 @@ impl<const LINES: bool> Machine<LINES> {
         let at = next[0] as usize;
         let byte = window[at];
         match (self.state, byte) {
-            (State::Key | State::FirstKey, b'"') => return self.member(window, next, suspect, found),
+            (State::Key | State::FirstKey, b'"') => {
+                return self.member(window, next, suspect, found);
+            }
             (State::FirstKey, b'}') | (State::FirstElement, b']') => self.close(at, found)?,
             (State::After, b',') => self.comma(at),
             (State::After, _) if byte == self.closing() => self.close(at, found)?,
@@ -84,7 +112,7 @@ impl<const LINES: bool> Machine<LINES> {
                 self.open(at, byte == b'[', found)?;
             }
             (State::Start | State::Value | State::FirstElement, _) => {
-                return self.element(window, next, suspect, found);
+                return self.whole_scalar(window, next, suspect, found);
             }
             (State::Colon, b':') => self.state = State::Value,
             _ => return Ok(Step::Odd),
@@ -95,7 +123,6 @@ impl<const LINES: bool> Machine<LINES> {
 
     /// A whole member: name, colon, scalar and what follows it; or name, colon and an opening
     /// bracket.
-    #[inline(always)]
     fn member(
         &mut self,
         window: &[u8],
@@ -146,7 +173,7 @@ impl<const LINES: bool> Machine<LINES> {
     }
 
     /// A scalar that is an element, or the whole text.
-    fn element(
+    fn whole_scalar(
         &mut self,
         window: &[u8],
         [at, next, ..]: [u32; 4],
@@ -193,7 +220,7 @@ impl<const LINES: bool> Machine<LINES> {
 
 /// One past a well-formed scalar, its shape, and whether it is null or the empty string.
 #[inline(always)]
-fn scalar_end(
+pub(super) fn scalar_end(
     window: &[u8],
     at: usize,
     next: usize,
@@ -222,7 +249,7 @@ fn scalar_end(
 /// The closing quote of the string that opens at `open`; `next` is the token behind it. `None`
 /// if the string needs a closer look: an escape, or a control character.
 #[inline(always)]
-fn text_end(window: &[u8], open: usize, next: usize, suspect: bool) -> Option<usize> {
+pub(super) fn text_end(window: &[u8], open: usize, next: usize, suspect: bool) -> Option<usize> {
     // Between the closing quote and the next token there is only white space.
     let mut quote = next - 1;
     while window[quote] != b'"' {

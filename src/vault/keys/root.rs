@@ -72,10 +72,7 @@ mod tests {
             epoch,
         };
         let wrapped = keys.wrap(place(1), &Key32::new([3; 32]));
-        assert_eq!(
-            keys.unwrap(place(1), &wrapped).unwrap().expose(),
-            &[3; 32]
-        );
+        assert_eq!(keys.unwrap(place(1), &wrapped).unwrap().expose(), &[3; 32]);
         assert!(keys.unwrap(place(2), &wrapped).is_err());
         assert!(keys.unwrap(Use::Records, &wrapped).is_err());
         assert!(

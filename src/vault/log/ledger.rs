@@ -127,10 +127,10 @@ impl Ledger {
         root: &RootKeys,
         period: u32,
     ) -> Result<Cipher, StoreError> {
-        if let Some((known, cipher)) = &self.period {
-            if *known == period {
-                return Ok(cipher.clone());
-            }
+        if let Some((known, cipher)) = &self.period
+            && *known == period
+        {
+            return Ok(cipher.clone());
         }
         let key = match store.log_period(period)? {
             Some(wrapped) => root.unwrap(Use::LogPeriod(period), &wrapped)?,

@@ -191,10 +191,7 @@ mod tests {
             origin: "another".into(),
             ..checkpoint
         };
-        assert_eq!(
-            verifier.open(&elsewhere.sign(&key)),
-            Err(NoteError::Origin)
-        );
+        assert_eq!(verifier.open(&elsewhere.sign(&key)), Err(NoteError::Origin));
         assert!(Verifier::parse("a+00000000+AAAA").is_err());
     }
 }

@@ -33,7 +33,9 @@ pub enum Broken {
     Commitment(u64),
     #[error("the entries do not give the root that the checkpoint signs")]
     Root,
-    #[error("the log is shorter ({size}) than the remembered checkpoint ({remembered}): it was cut")]
+    #[error(
+        "the log is shorter ({size}) than the remembered checkpoint ({remembered}): it was cut"
+    )]
     Cut { size: u64, remembered: u64 },
     #[error("the log does not continue the remembered checkpoint: it was rewritten")]
     Rewritten,
@@ -58,13 +60,13 @@ impl Verification {
     pub fn start(verifier: Verifier, note: &str, remembered: Option<&str>) -> Result<Self, Broken> {
         let checkpoint = verifier.open(note)?;
         let remembered = remembered.map(|note| verifier.open(note)).transpose()?;
-        if let Some(old) = &remembered {
-            if old.size > checkpoint.size {
-                return Err(Broken::Cut {
-                    size: checkpoint.size,
-                    remembered: old.size,
-                });
-            }
+        if let Some(old) = &remembered
+            && old.size > checkpoint.size
+        {
+            return Err(Broken::Cut {
+                size: checkpoint.size,
+                remembered: old.size,
+            });
         }
         let mut this = Self {
             verifier,
@@ -115,10 +117,10 @@ impl Verification {
         if self.tree.root() != self.checkpoint.root {
             return Err(Broken::Root);
         }
-        if let Some(old) = &self.remembered {
-            if self.remembered_root != Some(old.root) {
-                return Err(Broken::Rewritten);
-            }
+        if let Some(old) = &self.remembered
+            && self.remembered_root != Some(old.root)
+        {
+            return Err(Broken::Rewritten);
         }
         Ok(Verified {
             checkpoint: self.checkpoint,

@@ -79,7 +79,10 @@ fn prepare(
     entries
         .iter()
         .map(|entry| {
-            let kind = vault.kinds.find(entry.kind).ok_or(Refusal::RecordMismatch)?;
+            let kind = vault
+                .kinds
+                .find(entry.kind)
+                .ok_or(Refusal::RecordMismatch)?;
             let settings = vault.kinds.get(kind);
             // Exposed to be derived from again, and to be sealed.
             let identifier = entry.identifier.expose();

@@ -35,7 +35,9 @@ pub async fn put(
     if let Ok(answer) = &outcome {
         let metrics = &vault.metrics;
         metrics.records_new.fetch_add(answer.new.into(), Relaxed);
-        metrics.records_known.fetch_add(answer.known.into(), Relaxed);
+        metrics
+            .records_known
+            .fetch_add(answer.known.into(), Relaxed);
     }
     outcome
 }

@@ -75,11 +75,9 @@ impl<'a> Sealer<'a> {
         };
         RecordRow {
             tag: keys.tag(&index, &kind.name, identifier),
-            known: keys.known.seal_with(
-                &known_nonce,
-                &keys.row_place(KNOWN, &index),
-                &pseudonym.0,
-            ),
+            known: keys
+                .known
+                .seal_with(&known_nonce, &keys.row_place(KNOWN, &index), &pseudonym.0),
             index,
             subject,
             sealed,

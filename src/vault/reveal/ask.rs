@@ -42,7 +42,9 @@ pub async fn ask(
         .ok_or(Refusal::UnknownDomain)?
         .domain;
     let now = OffsetDateTime::now_utc();
-    let life = ask.expires_in.map_or(limits::REVEAL_LIFE, Duration::from_secs);
+    let life = ask
+        .expires_in
+        .map_or(limits::REVEAL_LIFE, Duration::from_secs);
     let id: [u8; 16] = random();
     let statement = Statement {
         version: 1,
@@ -112,7 +114,9 @@ async fn check(vault: &Arc<Vault>, ask: &RevealAsk) -> Result<Vec<u32>, Refusal>
     {
         return Err(Refusal::BadReason);
     }
-    let life = ask.expires_in.map_or(limits::REVEAL_LIFE, Duration::from_secs);
+    let life = ask
+        .expires_in
+        .map_or(limits::REVEAL_LIFE, Duration::from_secs);
     let reads = ask.reads.unwrap_or(1);
     if !(SHORTEST_LIFE..=limits::REVEAL_LIFE).contains(&life)
         || !(1..=limits::REVEAL_READS).contains(&reads)
@@ -152,25 +156,23 @@ fn find(
     if !vault.kinds.iter().any(|(_, k)| &*k.prefix == parsed.prefix) {
         return Ok(Err(Refusal::BadPseudonym));
     }
-    if let Some(keys) = vault.keyring.by_name(domain, parsed.epoch) {
-        if reader.record_epoch(&keys.index(&parsed.pseudonym))? == Some(keys.row) {
-            return Ok(Ok(parsed.epoch));
-        }
+    if let Some(keys) = vault.keyring.by_name(domain, parsed.epoch)
+        && reader.record_epoch(&keys.index(&parsed.pseudonym))? == Some(keys.row)
+    {
+        return Ok(Ok(parsed.epoch));
     }
     for other in vault.keyring.elsewhere(domain, parsed.epoch) {
-        if reader.record_epoch(&other.index(&parsed.pseudonym))?.is_some() {
+        if reader
+            .record_epoch(&other.index(&parsed.pseudonym))?
+            .is_some()
+        {
             return Ok(Err(Refusal::WrongDomain));
         }
     }
     Ok(Err(Refusal::UnknownPseudonym))
 }
 
-async fn denied(
-    vault: &Vault,
-    caller: &Caller,
-    ask: &RevealAsk,
-    refusal: Refusal,
-) -> Refusal {
+async fn denied(vault: &Vault, caller: &Caller, ask: &RevealAsk, refusal: Refusal) -> Refusal {
     // Names and texts from outside stand in the log only where they were understood: somebody
     // may have pasted an identifier where a pseudonym belongs.
     let domain = vault.domain(&ask.domain).map(|d| d.name.clone());

@@ -98,11 +98,13 @@ fn answer(
     let statement = granted.held.statement.clone();
     let key = &granted.statement.hpke_key.0;
     // A key that cannot be sealed to was the requester's own choice.
-    Ok(match sealed::seal(key, REVEAL_INFO, &statement.0, &plaintext) {
-        Ok(bytes) => Ok(RevealResult {
-            statement,
-            sealed: crate::wire::text::Base64(bytes),
-        }),
-        Err(_) => Err(Refusal::BadMessage),
-    })
+    Ok(
+        match sealed::seal(key, REVEAL_INFO, &statement.0, &plaintext) {
+            Ok(bytes) => Ok(RevealResult {
+                statement,
+                sealed: crate::wire::text::Base64(bytes),
+            }),
+            Err(_) => Err(Refusal::BadMessage),
+        },
+    )
 }

@@ -41,7 +41,10 @@ const ODD: StoreError = StoreError::Damaged("a reveal's row");
 
 impl Open {
     pub fn read(vault: &Vault, row: RevealRow) -> Result<Self, StoreError> {
-        let bytes = vault.root.reveals.open(&place(vault, &row.id, b"held"), &row.sealed)?;
+        let bytes = vault
+            .root
+            .reveals
+            .open(&place(vault, &row.id, b"held"), &row.sealed)?;
         let held: Held = serde_json::from_slice(&bytes).map_err(|_| ODD)?;
         let statement = Statement::parse(&held.statement.0).map_err(|_| ODD)?;
         Ok(Self {

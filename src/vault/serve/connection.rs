@@ -141,7 +141,9 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let now = self.0.start.elapsed().as_millis();
-        self.0.last.store(u64::try_from(now).unwrap_or(u64::MAX), Relaxed);
+        self.0
+            .last
+            .store(u64::try_from(now).unwrap_or(u64::MAX), Relaxed);
         self.0.active.fetch_sub(1, Relaxed);
     }
 }

@@ -198,11 +198,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
     let (get, post) = (method == Method::GET, method == Method::POST);
-    let only = |right: bool, operation| {
-        right
-            .then_some(operation)
-            .ok_or(Refusal::MethodNotAllowed)
-    };
+    let only = |right: bool, operation| right.then_some(operation).ok_or(Refusal::MethodNotAllowed);
     match path {
         path::LEASES => only(post, Operation::Lease),
         path::RECORDS => only(post, Operation::Records),
@@ -213,7 +209,9 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
         path::LOG_ENTRIES => only(get, Operation::LogEntries),
         path::LOG_KEY => only(get, Operation::LogKey),
         _ => {
-            let rest = path.strip_prefix(path::REVEALS).and_then(|r| r.strip_prefix('/'));
+            let rest = path
+                .strip_prefix(path::REVEALS)
+                .and_then(|r| r.strip_prefix('/'));
             let (id, action) = match rest.ok_or(Refusal::NotFound)?.split_once('/') {
                 None => (rest.unwrap_or(""), None),
                 Some((id, action)) => (id, Some(action)),

@@ -48,12 +48,7 @@ pub trait Writer: Send {
     fn record_tag(&mut self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError>;
     fn add_record(&mut self, epoch: i64, row: &RecordRow) -> Result<(), StoreError>;
 
-    fn budget(
-        &mut self,
-        gateway: &str,
-        domain: &[u8; 16],
-        day: i64,
-    ) -> Result<Budget, StoreError>;
+    fn budget(&mut self, gateway: &str, domain: &[u8; 16], day: i64) -> Result<Budget, StoreError>;
     fn set_budget(
         &mut self,
         gateway: &str,

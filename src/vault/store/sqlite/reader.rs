@@ -21,7 +21,8 @@ impl Reader for SqliteReader {
         after: i64,
         limit: usize,
     ) -> Result<Vec<KnownRow>, StoreError> {
-        let sql = "SELECT id, idx, known FROM record WHERE id > ? AND epoch = ? ORDER BY id LIMIT ?";
+        let sql =
+            "SELECT id, idx, known FROM record WHERE id > ? AND epoch = ? ORDER BY id LIMIT ?";
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params![after, epoch, limit as i64])?;
         let mut out = Vec::new();

@@ -151,12 +151,7 @@ impl Writer for SqliteWriter {
         self.run(sql, params).map(drop)
     }
 
-    fn budget(
-        &mut self,
-        gateway: &str,
-        domain: &[u8; 16],
-        day: i64,
-    ) -> Result<Budget, StoreError> {
+    fn budget(&mut self, gateway: &str, domain: &[u8; 16], day: i64) -> Result<Budget, StoreError> {
         let sql = "SELECT used, alarmed FROM budget WHERE gateway = ? AND domain = ? AND day = ?";
         let found = self.one(sql, params![gateway, domain, day], |r| {
             Ok(Budget {
@@ -216,12 +211,7 @@ impl Writer for SqliteWriter {
     fn add_leaf(&mut self, row: &LeafRow) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO log_leaf VALUES (?, ?, ?, ?)",
-            params![
-                row.sequence as i64,
-                row.commitment,
-                row.period,
-                row.sealed
-            ],
+            params![row.sequence as i64, row.commitment, row.period, row.sealed],
         )
         .map(drop)
     }
