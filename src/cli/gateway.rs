@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -87,12 +88,15 @@ async fn serve(config: Config) -> Exit {
         }
     };
     let metrics = Arc::new(Metrics::new());
+    let stopping = Arc::new(AtomicBool::new(false));
     let running = match gateway::start(&config, link.clone(), metrics.clone()) {
         Ok(running) => running,
         Err(error) => return failed(&error),
     };
     if let Some(address) = gateway.observe {
+        let stopping = stopping.clone();
         let ready = move || match &link {
+            _ if stopping.load(Relaxed) => Err("stopping".to_owned()),
             Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
             _ => Ok(()),
         };
@@ -109,6 +113,7 @@ async fn serve(config: Config) -> Exit {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    stopping.store(true, Relaxed);
     tracing::info!("stopping: requests in flight may end");
     tokio::select! {
         () = running.drain() => {}

@@ -39,8 +39,8 @@ pub enum Verdict {
     NotReading,
 }
 
-impl Clock {
-    pub fn new() -> Self {
+impl Default for Clock {
+    fn default() -> Self {
         Self {
             start: Instant::now(),
             in_flight: AtomicU32::new(0),
@@ -50,7 +50,9 @@ impl Clock {
             unread: AtomicBool::new(false),
         }
     }
+}
 
+impl Clock {
     /// A request's head is complete; it is in flight until the guard is dropped.
     pub fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
@@ -256,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_a_slow_head_and_a_client_that_does_not_read_are_told_apart() {
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(Clock::default());
         assert_eq!(clock.watch(&limits(40), true).await, Verdict::Idle);
         clock.bytes_read();
         clock.idle_since.store(u64::MAX, Relaxed);

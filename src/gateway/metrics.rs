@@ -79,8 +79,8 @@ pub struct Sample<'a> {
     pub fault: Option<&'a Fault>,
 }
 
-impl Metrics {
-    pub fn new() -> Self {
+impl Default for Metrics {
+    fn default() -> Self {
         Self {
             answers: Family::default(),
             faults: Family::default(),
@@ -97,6 +97,12 @@ impl Metrics {
             upstream_reused: Counter::default(),
             hold_waits: Counter::default(),
         }
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The counters of one route; `-` for requests that found none.

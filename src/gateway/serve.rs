@@ -154,7 +154,7 @@ impl Conn {
         Arc::new(Self {
             peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
             sni: session.server_name().map(str::to_owned),
-            clock: Arc::new(Clock::new()),
+            clock: Arc::new(Clock::default()),
             worker,
             delivery,
         })
