@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cryptonym::demo::generate::{ANALYTES, Generator};
+use cryptonym::demo::processes::pause;
 
 mod support {
     pub mod clickhouse;
@@ -245,7 +246,7 @@ fn path_03_a_failing_body_of_the_held_kind_leaves_no_row_in_clickhouse() {
         while analytics.number("SELECT count() FROM system.processes WHERE query LIKE 'INSERT%'")
             > 0
         {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            pause(std::time::Duration::from_millis(20));
         }
         let rows = rows();
         assert!(

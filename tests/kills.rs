@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cryptonym::demo::generate::Generator;
+use cryptonym::demo::processes::pause;
 use cryptonym::demo::random::SplitMix64;
 
 mod support {
@@ -40,7 +41,7 @@ fn path_16_after_any_kill_every_pseudonym_of_the_backend_can_be_revealed() {
     let mut kills = [0; 3];
     for round in 0..rounds {
         // Load runs for a random while, then something dies in the middle of it.
-        std::thread::sleep(Duration::from_micros(random.below(150_000)));
+        pause(Duration::from_micros(random.below(150_000)));
         let which = random.below(3) as usize;
         kills[which] += 1;
         if which != 1 {
@@ -48,7 +49,7 @@ fn path_16_after_any_kill_every_pseudonym_of_the_backend_can_be_revealed() {
         }
         if which == 2 {
             // Not at the very same moment: what happens between the two matters as well.
-            std::thread::sleep(Duration::from_micros(random.below(5_000)));
+            pause(Duration::from_micros(random.below(5_000)));
         }
         if which != 0 {
             installation.kill_gateway();
@@ -132,7 +133,7 @@ fn path_16_the_vault_answers_only_after_its_sync() {
     // The first request opens connections; the second is the one that is looked at.
     let (mut began, mut ended) = (0.0, 0.0);
     for index in 0..2 {
-        std::thread::sleep(Duration::from_millis(500));
+        pause(Duration::from_millis(500));
         began = unix();
         let body = body_of(&Generator::new(SEED), index);
         let answer = runtime
@@ -214,7 +215,7 @@ impl Load {
                         if matches!(answer, Ok(Ok(answer)) if answer.status == 200) {
                             done.fetch_add(1, Ordering::Relaxed);
                         } else {
-                            std::thread::sleep(Duration::from_millis(2));
+                            pause(Duration::from_millis(2));
                         }
                     }
                 })
@@ -237,7 +238,7 @@ impl Load {
                 began.elapsed() < Duration::from_secs(30),
                 "nothing gets through after the kill of round {round}"
             );
-            std::thread::sleep(Duration::from_millis(1));
+            pause(Duration::from_millis(1));
         }
     }
 

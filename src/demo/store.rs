@@ -160,11 +160,7 @@ impl Store {
 
     pub fn run(&self, query: &Query) -> rusqlite::Result<Rows> {
         let mut statement = self.0.prepare(query.sql)?;
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement
             .query_map([], |row| {
                 (0..columns.len())

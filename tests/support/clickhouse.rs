@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cryptonym::demo::processes::pause;
+
 /// A running server. Dropping it stops it; its folder belongs to the caller.
 pub struct ClickHouse {
     pub http: SocketAddr,
@@ -100,7 +102,7 @@ impl ClickHouse {
                 "clickhouse-server does not answer:\n{}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
 

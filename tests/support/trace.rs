@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use cryptonym::demo::processes::pause;
+
 #[derive(Clone, Debug)]
 pub struct Call {
     pub name: String,
@@ -97,7 +99,7 @@ fn ended(file: &Path) -> String {
         {
             return text;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        pause(std::time::Duration::from_millis(20));
     }
     panic!("strace has not ended");
 }
