@@ -27,8 +27,16 @@ fn four_fields(unlisted: Unlisted) -> Arc<Policy> {
     ];
     if unlisted == Unlisted::Reject {
         let kept = [
-            "$.date_of_birth", "$.sex", "$.ethnicity", "$.postcode", "$.phone", "$.kit_id",
-            "$.provider_id", "$.collected_at", "$.ip", "$.results[*]..*",
+            "$.date_of_birth",
+            "$.sex",
+            "$.ethnicity",
+            "$.postcode",
+            "$.phone",
+            "$.kit_id",
+            "$.provider_id",
+            "$.collected_at",
+            "$.ip",
+            "$.results[*]..*",
         ];
         rules.extend(kept.map(|at| (at, Action::Keep)));
     }
@@ -36,19 +44,33 @@ fn four_fields(unlisted: Unlisted) -> Arc<Policy> {
 }
 
 /// The caller's part: windows of what was not released, answers, splice. Returns the slots.
-fn rewrite(scanner: &mut dyn Scanner, body: &[u8], chunk: usize, found: &mut Found, out: &mut Vec<u8>) -> usize {
+fn rewrite(
+    scanner: &mut dyn Scanner,
+    body: &[u8],
+    chunk: usize,
+    found: &mut Found,
+    out: &mut Vec<u8>,
+) -> usize {
     let (mut from, mut to, mut slots) = (0, 0, 0);
     out.clear();
     while to < body.len() {
         to = (to + chunk).min(body.len());
         let window = &body[from..to];
-        scanner.scan(window, to == body.len(), found).expect("valid");
+        scanner
+            .scan(window, to == body.len(), found)
+            .expect("valid");
         let ready = found.ready();
         let answers = found.slots[..ready].iter().map(|slot| match slot.shape {
             Shape::Extent => Answer::Nothing,
             _ => Answer::Text(PSEUDONYM),
         });
-        splice(scanner, &window[..found.released], &found.slots[..ready], answers, out);
+        splice(
+            scanner,
+            &window[..found.released],
+            &found.slots[..ready],
+            answers,
+            out,
+        );
         slots += ready;
         from += found.released;
         found.advance(ready);
@@ -78,9 +100,21 @@ fn scan(c: &mut Criterion) {
                     let policy = Arc::clone(&policy);
                     let options = Options::default();
                     let slots = if is_lines {
-                        rewrite(&mut Ndjson::new(policy, options), body, chunk, &mut found, &mut out)
+                        rewrite(
+                            &mut Ndjson::new(policy, options),
+                            body,
+                            chunk,
+                            &mut found,
+                            &mut out,
+                        )
                     } else {
-                        rewrite(&mut Json::new(policy, options), body, chunk, &mut found, &mut out)
+                        rewrite(
+                            &mut Json::new(policy, options),
+                            body,
+                            chunk,
+                            &mut found,
+                            &mut out,
+                        )
                     };
                     assert_eq!(slots, 4 * records.len());
                     black_box(&out);

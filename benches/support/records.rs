@@ -22,18 +22,30 @@ const FIRST: &[&str] = &[
     "Priya", "Chidi", "Siobhán", "Łukasz", "Mei", "Aisha",
 ];
 const LAST: &[&str] = &[
-    "Smith", "Patel", "O'Connor", "Khan", "Williams", "Nowak", "Adeyemi", "Chen", "Begum",
-    "Jones", "Taylor", "Hughes", "Singh", "Murphy",
+    "Smith", "Patel", "O'Connor", "Khan", "Williams", "Nowak", "Adeyemi", "Chen", "Begum", "Jones",
+    "Taylor", "Hughes", "Singh", "Murphy",
 ];
 const ETHNIC: &[&str] = &[
-    "White British", "White Irish", "Indian", "Pakistani", "Bangladeshi", "Chinese",
-    "Black African", "Black Caribbean", "Mixed White and Asian", "Any other ethnic group",
+    "White British",
+    "White Irish",
+    "Indian",
+    "Pakistani",
+    "Bangladeshi",
+    "Chinese",
+    "Black African",
+    "Black Caribbean",
+    "Mixed White and Asian",
+    "Any other ethnic group",
     "Not stated",
 ];
 /// Code, lowest, highest, digits behind the dot, unit.
 const ANALYTES: &[(&str, u64, u64, usize, &str)] = &[
-    ("WBC", 400, 1100, 2, "10*9/L"), ("RBC", 390, 570, 2, "10*12/L"), ("HGB", 115, 170, 0, "g/L"),
-    ("HCT", 360, 500, 3, "L/L"), ("PLT", 150, 410, 0, "10*9/L"), ("MCV", 800, 1000, 1, "fL"),
+    ("WBC", 400, 1100, 2, "10*9/L"),
+    ("RBC", 390, 570, 2, "10*12/L"),
+    ("HGB", 115, 170, 0, "g/L"),
+    ("HCT", 360, 500, 3, "L/L"),
+    ("PLT", 150, 410, 0, "10*9/L"),
+    ("MCV", 800, 1000, 1, "fL"),
 ];
 
 /// Records that together have at least so many bytes.
@@ -50,7 +62,9 @@ pub fn records(bytes: usize) -> Vec<String> {
 
 fn record(r: &mut Random, n: usize) -> String {
     let (first, last) = (r.pick(FIRST), r.pick(LAST));
-    let email = format!("{first}.{last}{}@example.org", n % 997).to_lowercase().replace('\'', "");
+    let email = format!("{first}.{last}{}@example.org", n % 997)
+        .to_lowercase()
+        .replace('\'', "");
     let results: Vec<String> = ANALYTES
         .iter()
         .map(|(code, low, high, digits, unit)| {
@@ -68,19 +82,51 @@ fn record(r: &mut Random, n: usize) -> String {
         ("name", format!("{first} {last}")),
         ("email", email),
         ("nhs_number", format!("999{:07}", r.below(10_000_000))),
-        ("date_of_birth", format!("{}-{:02}-{:02}", 1935 + r.below(72), 1 + r.below(12), 1 + r.below(28))),
+        (
+            "date_of_birth",
+            format!(
+                "{}-{:02}-{:02}",
+                1935 + r.below(72),
+                1 + r.below(12),
+                1 + r.below(28)
+            ),
+        ),
         ("sex", r.pick(&["F", "M"]).into()),
         ("ethnicity", r.pick(ETHNIC).into()),
-        ("postcode", format!("{}{} {}{}{}", r.pick(&["LS", "SW", "M", "EH", "CF", "BT"]), 1 + r.below(19),
-            1 + r.below(9), r.pick(&["A", "B", "D", "E", "F"]), r.pick(&["G", "H", "J", "L", "N"]))),
+        (
+            "postcode",
+            format!(
+                "{}{} {}{}{}",
+                r.pick(&["LS", "SW", "M", "EH", "CF", "BT"]),
+                1 + r.below(19),
+                1 + r.below(9),
+                r.pick(&["A", "B", "D", "E", "F"]),
+                r.pick(&["G", "H", "J", "L", "N"])
+            ),
+        ),
         ("phone", format!("+447700900{:03}", r.below(1000))),
         ("kit_id", format!("KIT-{:08X}", r.below(1 << 31))),
         ("provider_id", format!("PRV-{:03}", r.below(400))),
-        ("collected_at", format!("2026-10-{:02}T{:02}:{:02}:00Z", 1 + r.below(28), 6 + r.below(15), r.below(60))),
+        (
+            "collected_at",
+            format!(
+                "2026-10-{:02}T{:02}:{:02}:00Z",
+                1 + r.below(28),
+                6 + r.below(15),
+                r.below(60)
+            ),
+        ),
         ("ip", format!("198.51.100.{}", r.below(256))),
     ];
-    let fields: Vec<String> = fields.iter().map(|(k, v)| format!("\"{k}\":\"{v}\"")).collect();
-    format!("{{{},\"results\":[{}]}}", fields.join(","), results.join(","))
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(k, v)| format!("\"{k}\":\"{v}\""))
+        .collect();
+    format!(
+        "{{{},\"results\":[{}]}}",
+        fields.join(","),
+        results.join(",")
+    )
 }
 
 /// The same values on many lines, indented by two.

@@ -36,7 +36,9 @@ pub fn rewrite(
     let (mut found, mut scratch) = (Found::default(), Vec::new());
     let (mut from, mut to) = (0, 0);
     loop {
-        to = cuts.next().map_or(body.len(), |n| (to + n.max(1)).min(body.len()));
+        to = cuts
+            .next()
+            .map_or(body.len(), |n| (to + n.max(1)).min(body.len()));
         let window = &body[from..to];
         let last = to == body.len();
         scanner.scan(window, last, &mut found)?;
@@ -101,7 +103,11 @@ pub fn policy(unlisted: Unlisted, record: RecordUnit, rules: &[(&str, Action)]) 
 pub fn policies() -> Vec<Arc<Policy>> {
     let redact = || Action::Redact(Redact::Constant("-".into()));
     let mut all = Vec::new();
-    for record in [RecordUnit::Auto, RecordUnit::Document, RecordUnit::Unbounded] {
+    for record in [
+        RecordUnit::Auto,
+        RecordUnit::Document,
+        RecordUnit::Unbounded,
+    ] {
         for unlisted in [Unlisted::Keep, Unlisted::Drop, Unlisted::Reject] {
             all.push(policy(unlisted, record, &[]));
             all.push(policy(
@@ -119,8 +125,16 @@ pub fn policies() -> Vec<Arc<Policy>> {
                 ],
             ));
         }
-        all.push(policy(Unlisted::Reject, record, &[("$..a", redact()), ("$", Action::Keep)]));
-        all.push(policy(Unlisted::Drop, record, &[("$..a", Action::Drop), ("$", Action::Keep)]));
+        all.push(policy(
+            Unlisted::Reject,
+            record,
+            &[("$..a", redact()), ("$", Action::Keep)],
+        ));
+        all.push(policy(
+            Unlisted::Drop,
+            record,
+            &[("$..a", Action::Drop), ("$", Action::Keep)],
+        ));
         all.push(policy(Unlisted::Keep, record, &[("$", Action::Drop)]));
         all.push(policy(Unlisted::Keep, record, &[("$", redact())]));
     }
@@ -146,12 +160,18 @@ pub fn ndjson(body: &[u8]) {
 
 /// The text of a selector.
 pub fn selector(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     match Selector::parse(text) {
         Err(error) => assert!(error.offset <= text.len() && text.is_char_boundary(error.offset)),
         Ok(selector) => {
             let printed = selector.to_string();
-            assert_eq!(Selector::parse(&printed).as_ref(), Ok(&selector), "{printed}");
+            assert_eq!(
+                Selector::parse(&printed).as_ref(),
+                Ok(&selector),
+                "{printed}"
+            );
             // One selector can only fail for its number of states.
             let _ = crate::policy::Automaton::compile(std::iter::once(&selector));
         }
@@ -167,7 +187,10 @@ fn body_of(lines: bool, body: &[u8]) {
                 rewrite(&mut *scanner, body, std::iter::repeat(cut), constant)
             };
             let whole = run(usize::MAX - body.len());
-            for cut in [1, 2, 3, 7, 64, 65, 100, 1000].into_iter().filter(|cut| *cut < body.len()) {
+            for cut in [1, 2, 3, 7, 64, 65, 100, 1000]
+                .into_iter()
+                .filter(|cut| *cut < body.len())
+            {
                 assert_eq!(run(cut), whole, "cut into {cut} under {:?}", policy.rules);
             }
             let Ok((out, _)) = whole else { continue };
@@ -177,7 +200,11 @@ fn body_of(lines: bool, body: &[u8]) {
             let keep = self::policy(Unlisted::Keep, RecordUnit::Document, &[]);
             let mut again = scanner(lines, &keep, Options::default());
             let checked = rewrite(&mut *again, &out, std::iter::empty(), constant);
-            assert!(checked.is_ok(), "{checked:?} from the output under {:?}", policy.rules);
+            assert!(
+                checked.is_ok(),
+                "{checked:?} from the output under {:?}",
+                policy.rules
+            );
         }
     }
 }

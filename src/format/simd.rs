@@ -139,7 +139,12 @@ impl Index {
     }
 
     fn blocks<const LINES: bool>(&mut self, blocks: &[[u8; 64]], at: u32) -> bool {
-        let Self { tokens, tail, carry, .. } = self;
+        let Self {
+            tokens,
+            tail,
+            carry,
+            ..
+        } = self;
         match self.level {
             Level::Portable => portable::<LINES>(blocks, at, carry, tokens, tail),
             // SAFETY: `detect` has seen every feature that the function is compiled for.
@@ -216,14 +221,15 @@ fn append(mut bits: u64, at: u32, tokens: &mut [u32; ROOM], tail: &mut usize) {
     let Some(room) = tokens[*tail..].first_chunk_mut::<64>() else {
         return; // There is always room: `fill` begins with at most AHEAD tokens.
     };
-    // In strides, so that the loop's length is easy to foresee.
-    let mut stride = 0;
-    while stride < count {
-        for token in &mut room[stride..stride + 8] {
-            *token = at + bits.trailing_zeros();
+    // In strides, and always the first two, so that the loop's length is easy to foresee.
+    for (n, stride) in room.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        if n >= 2 && n * 8 >= count {
+            break;
+        }
+        for token in stride {
+            *token = at.wrapping_add(bits.trailing_zeros());
             bits &= bits.wrapping_sub(1);
         }
-        stride += 8;
     }
     *tail += count;
 }
@@ -253,7 +259,13 @@ fn portable<const LINES: bool>(
 
 fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+    let mut masks = Masks {
+        quote: 0,
+        backslash: 0,
+        operator: 0,
+        space: 0,
+        control: 0,
+    };
     for (n, eight) in block.as_chunks::<8>().0.iter().enumerate() {
         let word = u64::from_le_bytes(*eight);
         // The high bit of each byte of `word` that is below `bound` (bound at most 128).
@@ -320,7 +332,13 @@ mod x86 {
         let (operators, spaces) = (table(OPERATORS), table(SPACES));
         let mut suspect = false;
         for block in blocks {
-            let mut masks = Masks { quote: 0, backslash: 0, operator: 0, space: 0, control: 0 };
+            let mut masks = Masks {
+                quote: 0,
+                backslash: 0,
+                operator: 0,
+                space: 0,
+                control: 0,
+            };
             for (n, half) in block.as_chunks::<32>().0.iter().enumerate() {
                 // SAFETY: 32 bytes are loaded from 32.
                 let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
@@ -382,7 +400,10 @@ mod x86 {
             };
             // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
             let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
-            for sixteen in room.as_chunks_mut::<16>().0.iter_mut().take(count.div_ceil(16)) {
+            for (n, sixteen) in room.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                if n >= 2 && n * 16 >= count {
+                    break;
+                }
                 let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
                 let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
                 // SAFETY: sixteen numbers are stored into sixteen.
@@ -414,7 +435,10 @@ mod tests {
 
     /// Every token, and whether anything was suspect.
     fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool) {
-        let mut index = Index { level, ..Index::default() };
+        let mut index = Index {
+            level,
+            ..Index::default()
+        };
         let (mut all, mut suspect) = (Vec::new(), false);
         while index.fill::<LINES>(bytes) {
             suspect |= index.suspect;
@@ -433,7 +457,8 @@ mod tests {
             escaped = *byte == b'\\' && !was_escaped;
             suspect |= *byte == b'\\' || (inside && *byte < 32);
             let quote = *byte == b'"' && !was_escaped;
-            let operator = matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
+            let operator =
+                matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
             let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
             bare = !operator && !space && !quote;
             let token = operator || (!space && !was_bare);
@@ -463,8 +488,16 @@ mod tests {
         let mut bytes = b"[\"a\\\\\\\"b\", 12345, true, {\"c\": null}]\n".repeat(700);
         bytes.extend_from_slice(&b",".repeat(2 * INDEX_BATCH + 3));
         for level in levels() {
-            assert_eq!(index::<false>(level, &bytes), slow::<false>(&bytes), "{level:?}");
-            assert_eq!(index::<true>(level, &bytes), slow::<true>(&bytes), "{level:?}");
+            assert_eq!(
+                index::<false>(level, &bytes),
+                slow::<false>(&bytes),
+                "{level:?}"
+            );
+            assert_eq!(
+                index::<true>(level, &bytes),
+                slow::<true>(&bytes),
+                "{level:?}"
+            );
         }
     }
 }

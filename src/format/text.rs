@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn writes_answers_in_the_shape_of_the_value() {
         let text = Answer::Text;
-        assert_eq!(written("\"a\"", Shape::Text, text("é\"\\\n\u{1}")), r#""é\"\\\n\u0001""#);
+        assert_eq!(
+            written("\"a\"", Shape::Text, text("é\"\\\n\u{1}")),
+            r#""é\"\\\n\u0001""#
+        );
         assert_eq!(written("12", Shape::Number, text("10")), "10");
         assert_eq!(written("12", Shape::Number, text("010")), "\"010\"");
         assert_eq!(written("true", Shape::Boolean, text("1")), "\"1\"");

@@ -256,13 +256,13 @@ mod tests {
 
     /// Follows a path such as `a/*/b`, where `*` is an element.
     fn rule(automaton: &Automaton, path: &str) -> Option<u16> {
-        let at = path
-            .split('/')
-            .filter(|p| !p.is_empty())
-            .fold(StateId::ROOT, |at, part| match part {
-                "*" => automaton.element(at),
-                name => automaton.member(at, name),
-            });
+        let at =
+            path.split('/')
+                .filter(|p| !p.is_empty())
+                .fold(StateId::ROOT, |at, part| match part {
+                    "*" => automaton.element(at),
+                    name => automaton.member(at, name),
+                });
         automaton.rule(at).map(|r| r.0)
     }
 
@@ -305,7 +305,9 @@ mod tests {
 
     #[test]
     fn the_number_of_states_is_bounded() {
-        let far: Vec<String> = (0..12).map(|i| format!("$..a{}.b{i}", ".*".repeat(i))).collect();
+        let far: Vec<String> = (0..12)
+            .map(|i| format!("$..a{}.b{i}", ".*".repeat(i)))
+            .collect();
         let far: Vec<&str> = far.iter().map(String::as_str).collect();
         assert_eq!(
             compile(&far).expect_err("too many"),

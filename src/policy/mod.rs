@@ -83,11 +83,19 @@ pub struct Policy {
 pub enum PolicyError {
     /// Rules count from 0. Earlier rules match every place that `rule` does; `by` is the first
     /// of them at the first such place.
-    #[error("rule {rule} can never match: earlier rules, such as rule {by}, match every place it does")]
+    #[error(
+        "rule {rule} can never match: earlier rules, such as rule {by}, match every place it does"
+    )]
     Shadowed { rule: usize, by: usize },
-    #[error("the selectors need more states than the automaton holds ({})", crate::limits::AUTOMATON_STATES)]
+    #[error(
+        "the selectors need more states than the automaton holds ({})",
+        crate::limits::AUTOMATON_STATES
+    )]
     TooManyStates,
-    #[error("the policy has more rules or names than it may ({} each)", crate::limits::RULES)]
+    #[error(
+        "the policy has more rules or names than it may ({} each)",
+        crate::limits::RULES
+    )]
     TooManyRules,
 }
 

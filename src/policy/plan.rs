@@ -58,13 +58,6 @@ pub(crate) struct Node {
     shift: u8,
 }
 
-impl Node {
-    /// Whether a member's name can matter here.
-    pub fn lists_names(&self) -> bool {
-        self.shift != 0
-    }
-}
-
 /// A listed name in a node's hash table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -75,7 +68,7 @@ struct Entry {
 }
 
 /// The first and last eight bytes of a name and its length: nearly always the whole comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Ends {
     first: u64,
     last: u64,
@@ -119,7 +112,12 @@ impl Plan {
         }
         let body = nodes.len();
         let quiet = nodes[usize::from(QUIET)];
-        nodes.extend([Node { element: RECORD, ..quiet }; 2]);
+        nodes.extend(
+            [Node {
+                element: RECORD,
+                ..quiet
+            }; 2],
+        );
         Self {
             nodes: nodes.into(),
             entries: entries.into(),
@@ -133,37 +131,71 @@ impl Plan {
         &self.nodes[usize::from(id)]
     }
 
-    /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
+    /// The names listed at a node, to look up several members of one object.
     #[inline(always)]
+    pub fn listed(&self, at: NodeId) -> Listed<'_> {
+        let node = self.node(at);
+        let size = if node.shift == 0 {
+            0
+        } else {
+            1usize << (64 - node.shift)
+        };
+        Listed {
+            entries: &self.entries[node.table as usize..][..size],
+            names: &self.names,
+            shift: node.shift,
+            kept: at & 1,
+            other: node.other,
+        }
+    }
+
+    /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
     pub fn member(&self, from: NodeId, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
-        let node = self.node(from);
-        if !node.lists_names() {
-            return (node.other, NO_NAME);
-        }
-        let ends = Ends::of(bytes, start, end);
-        let mut at = ends.hash(node.shift);
-        let last = (1usize << (64 - node.shift)) - 1;
-        loop {
-            let entry = &self.entries[node.table as usize + at];
-            if entry.ends == ends {
-                // Names over 16 bytes may differ in the middle alone.
-                if ends.length <= 16 || self.is(entry.name, &bytes[start..end]) {
-                    return (entry.next | (from & 1), entry.name);
-                }
-            } else if entry.ends.length == FREE {
-                return (node.other, NO_NAME);
-            }
-            at = (at + 1) & last;
-        }
+        self.listed(from).find(bytes, start, end)
     }
 
     /// A listed name's text, for places in faults.
     pub fn name(&self, name: u16) -> &str {
         &self.names[usize::from(name)]
     }
+}
 
+/// One node's names: a hash table with open addressing, at most a quarter full.
+#[derive(Clone, Copy)]
+pub(crate) struct Listed<'a> {
+    entries: &'a [Entry],
+    names: &'a [Box<str>],
+    shift: u8,
+    kept: NodeId,
+    other: NodeId,
+}
+
+impl Listed<'_> {
+    /// Where the member named `bytes[start..end]` leads, and its listed name.
+    #[inline(always)]
+    pub fn find(&self, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
+        if self.entries.is_empty() {
+            return (self.other, NO_NAME);
+        }
+        let ends = Ends::of(bytes, start, end);
+        let mut at = ends.hash(self.shift);
+        loop {
+            let entry = &self.entries[at & (self.entries.len() - 1)];
+            // Names over 16 bytes may differ in the middle alone.
+            if entry.ends == ends && (ends.length <= 16 || self.is(entry.name, &bytes[start..end]))
+            {
+                return (entry.next | self.kept, entry.name);
+            }
+            if entry.ends.length == FREE {
+                return (self.other, NO_NAME);
+            }
+            at += 1;
+        }
+    }
+
+    #[cold]
     fn is(&self, name: u16, bytes: &[u8]) -> bool {
-        self.name(name).as_bytes() == bytes
+        self.names[usize::from(name)].as_bytes() == bytes
     }
 }
 
@@ -194,18 +226,14 @@ fn verdicts(
     }
 }
 
-/// Appends a hash table (open addressing, at most half full) and says where it starts and how
+/// Appends a node's hash table and says where it starts and how
 /// far a hash is shifted for it.
-fn hash_table(
-    entries: &mut Vec<Entry>,
-    names: &[Box<str>],
-    edges: &[(u16, StateId)],
-) -> (u32, u8) {
+fn hash_table(entries: &mut Vec<Entry>, names: &[Box<str>], edges: &[(u16, StateId)]) -> (u32, u8) {
     if edges.is_empty() {
         return (0, 0);
     }
     let start = entries.len();
-    let size = (edges.len() * 2).next_power_of_two();
+    let size = (edges.len() * 4).next_power_of_two();
     let shift = 64 - size.trailing_zeros();
     let free = Entry {
         ends: Ends {
@@ -235,29 +263,41 @@ fn hash_table(
     (start, shift)
 }
 
+/// One comparison instead of three: the parts hardly ever differ alone.
+impl PartialEq for Ends {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let length = (self.length ^ other.length) as u64;
+        (self.first ^ other.first) | (self.last ^ other.last) | length == 0
+    }
+}
+
 impl Ends {
     #[inline(always)]
     fn of(bytes: &[u8], start: usize, end: usize) -> Self {
         let length = end - start;
-        if length >= 8 {
-            return Self {
-                first: load(&bytes[start..]),
-                last: load(&bytes[end - 8..]),
-                length,
-            };
-        }
-        let first = match bytes.get(start..start + 8) {
-            Some(eight) => load(eight) & ((1 << (8 * length)) - 1),
-            None => short(&bytes[start..end]),
+        let eight = match bytes.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(eight) if length > 0 => u64::from_le_bytes(*eight),
+            _ => short(&bytes[start..end]),
         };
-        Self { first, last: 0, length }
+        // What lies behind the name is shifted out.
+        let first = eight << (8 * (8 - length.clamp(1, 8)));
+        let last = if length > 8 {
+            load(&bytes[end - 8..])
+        } else {
+            0
+        };
+        Self {
+            first,
+            last,
+            length,
+        }
     }
 
     #[inline(always)]
     fn hash(&self, shift: u8) -> usize {
-        let mixed = (self.first ^ self.last.rotate_left(29) ^ self.length as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // The table is never larger than usize.
+        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // A hash table is never larger than usize.
         (mixed >> shift) as usize
     }
 }
@@ -269,9 +309,14 @@ fn load(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(eight)
 }
 
+/// The first eight bytes, or as many as there are.
 #[cold]
 fn short(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b))
+    bytes
+        .iter()
+        .take(8)
+        .rev()
+        .fold(0, |all, b| all << 8 | u64::from(*b))
 }
 
 #[cfg(test)]
@@ -281,8 +326,18 @@ mod tests {
 
     #[test]
     fn finds_names_of_every_length_and_no_others() {
-        let mut names: Vec<String> = (0..40).map(|n| "abcdefghijklmnopqrstuvwxyz0123456789____"[..n].into()).collect();
-        names.extend(["provider_id", "provider_no", "12345678middle12345678", "12345678maddle12345678"].map(String::from));
+        let mut names: Vec<String> = (0..40)
+            .map(|n| "abcdefghijklmnopqrstuvwxyz0123456789____"[..n].into())
+            .collect();
+        names.extend(
+            [
+                "provider_id",
+                "provider_no",
+                "12345678middle12345678",
+                "12345678maddle12345678",
+            ]
+            .map(String::from),
+        );
         let selectors: Vec<Selector> = names
             .iter()
             .map(|n| Selector::parse(&format!("$['{n}']")).expect("parses"))
@@ -301,7 +356,14 @@ mod tests {
                 assert_eq!(kept, id.0 * 2 + 1);
             }
         }
-        for other in ["b", "abcdefgx", "provider_ip", "12345678muddle12345678", "\0", "ab\0"] {
+        for other in [
+            "b",
+            "abcdefgx",
+            "provider_ip",
+            "12345678muddle12345678",
+            "\0",
+            "ab\0",
+        ] {
             let found = plan.member(RECORD, other.as_bytes(), 0, other.len());
             assert_eq!(found, (StateId::DEAD.0 * 2, NO_NAME), "{other:?}");
         }

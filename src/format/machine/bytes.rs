@@ -25,7 +25,12 @@ impl<const LINES: bool> Machine<LINES> {
     }
 
     /// Walks over one token (or white space), or as much of it as there is.
-    pub(super) fn token(&mut self, window: &[u8], end: usize, found: &mut Found) -> Result<(), Raise> {
+    pub(super) fn token(
+        &mut self,
+        window: &[u8],
+        end: usize,
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         self.step(window, end, found)?;
         self.bytes(window, end, true, found)
     }
@@ -78,10 +83,20 @@ impl<const LINES: bool> Machine<LINES> {
 
     pub(super) fn comma(&mut self, at: usize) {
         self.pending = at;
-        self.state = if self.in_array() { State::Value } else { State::Key };
+        self.state = if self.in_array() {
+            State::Value
+        } else {
+            State::Key
+        };
     }
 
-    fn value(&mut self, window: &[u8], byte: u8, at: usize, found: &mut Found) -> Result<(), Raise> {
+    fn value(
+        &mut self,
+        window: &[u8],
+        byte: u8,
+        at: usize,
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         let next = match byte {
             b'{' | b'[' => return self.open(at, byte == b'[', found),
             b'"' => State::Text(Escape::None),
@@ -154,7 +169,11 @@ impl<const LINES: bool> Machine<LINES> {
             (Escape::Hex(seen), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 self.unit = self.unit << 4 | digit as u16;
-                if seen == 3 { self.end_unit(at)? } else { Escape::Hex(seen + 1) }
+                if seen == 3 {
+                    self.end_unit(at)?
+                } else {
+                    Escape::Hex(seen + 1)
+                }
             }
             _ => return Err(self.malformed(byte, at)),
         };
@@ -185,7 +204,11 @@ impl<const LINES: bool> Machine<LINES> {
 
     fn end_text(&mut self, window: &[u8], at: usize, found: &mut Found) -> Result<(), Raise> {
         if !self.key {
-            let shape = if self.escaped { Shape::Escaped } else { Shape::Text };
+            let shape = if self.escaped {
+                Shape::Escaped
+            } else {
+                Shape::Text
+            };
             return self.end_scalar(at + 1, shape, found);
         }
         let from = self.top().node;
@@ -218,7 +241,11 @@ impl<const LINES: bool> Machine<LINES> {
     #[cold]
     fn malformed(&self, byte: u8, at: usize) -> Raise {
         let line = LINES && (byte == b'\n' || self.state == State::End);
-        let code = if line { Code::MalformedNdjson } else { Code::MalformedJson };
+        let code = if line {
+            Code::MalformedNdjson
+        } else {
+            Code::MalformedJson
+        };
         Raise::new(code, at)
     }
 }

@@ -65,11 +65,13 @@ impl<const LINES: bool> Machine<LINES> {
             Scalar::Reject => return Err(Raise::new(Code::RejectedPlace, at)),
             Scalar::Unlisted => return Err(Raise::new(Code::UnlistedPlace, at)),
         };
-        self.rule = node.rule;
-        if fate == Fate::Drop {
-            self.drop(at, node.rule)?;
-        } else {
-            self.survive(at, found)?;
+        match fate {
+            Fate::Pass => self.survive(at, found)?,
+            Fate::Slot => {
+                self.rule = node.rule;
+                self.survive(at, found)?;
+            }
+            Fate::Drop => self.drop(at, node.rule)?,
         }
         Ok(fate)
     }
@@ -121,7 +123,11 @@ impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
     pub(super) fn end_value(&mut self, end: usize) -> Result<(), Raise> {
         let height = self.stack.len();
-        self.state = if height == 1 { State::End } else { State::After };
+        self.state = if height == 1 {
+            State::End
+        } else {
+            State::After
+        };
         if height == self.record_height {
             return self.end_record(end);
         }
@@ -136,7 +142,10 @@ impl<const LINES: bool> Machine<LINES> {
         }
         if self.split && array && self.stack.len() == 1 {
             let node = self.policy.plan.body;
-            self.enter(Frame { role: Role::Stream, ..Frame::open(node, array) });
+            self.enter(Frame {
+                role: Role::Stream,
+                ..Frame::open(node, array)
+            });
             self.record_height = 2;
             return Ok(());
         }
@@ -155,11 +164,17 @@ impl<const LINES: bool> Machine<LINES> {
                 self.survive(at, found)?;
                 self.slot = Some(at);
                 self.rule = node.rule;
-                self.enter(Frame { role: Role::Slot, ..Frame::open(QUIET, array) });
+                self.enter(Frame {
+                    role: Role::Slot,
+                    ..Frame::open(QUIET, array)
+                });
             }
             Container::Drop => {
                 self.drop(at, node.rule)?;
-                self.enter(Frame { role: Role::Drop, ..Frame::open(QUIET, array) });
+                self.enter(Frame {
+                    role: Role::Drop,
+                    ..Frame::open(QUIET, array)
+                });
             }
             Container::Reject => return Err(Raise::new(Code::RejectedPlace, at)),
             Container::Unlisted => return Err(Raise::new(Code::UnlistedPlace, at)),
@@ -170,7 +185,11 @@ impl<const LINES: bool> Machine<LINES> {
     #[inline(always)]
     fn enter(&mut self, frame: Frame) {
         self.stack.push(frame);
-        self.state = if frame.array { State::FirstElement } else { State::FirstKey };
+        self.state = if frame.array {
+            State::FirstElement
+        } else {
+            State::FirstKey
+        };
     }
 
     /// The bracket at `at` closes the top container (the caller has compared its kind).
@@ -223,12 +242,20 @@ impl<const LINES: bool> Machine<LINES> {
             self.bound_pending(at)?;
         }
         let start = if self.stack.len() > 1 {
-            if self.top().survivor { self.pending } else { self.member }
+            if self.top().survivor {
+                self.pending
+            } else {
+                self.member
+            }
         } else if LINES {
             self.record.unwrap_or(at)
         } else {
             // Nothing is no JSON text.
-            let code = if rule == RuleId::UNLISTED { Code::UnlistedPlace } else { Code::RejectedPlace };
+            let code = if rule == RuleId::UNLISTED {
+                Code::UnlistedPlace
+            } else {
+                Code::RejectedPlace
+            };
             return Err(Raise::new(code, at));
         };
         self.extent.get_or_insert((start, rule));
@@ -285,7 +312,12 @@ impl<const LINES: bool> Machine<LINES> {
 
     /// A line ends: its last byte (but for the line feed) stands before `at`, the next line
     /// starts at `next`.
-    pub(super) fn end_line(&mut self, at: usize, next: usize, found: &mut Found) -> Result<(), Raise> {
+    pub(super) fn end_line(
+        &mut self,
+        at: usize,
+        next: usize,
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         self.bound_record(at)?;
         self.end_extent(next, found);
         self.top().survivor = false;

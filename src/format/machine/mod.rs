@@ -283,7 +283,11 @@ impl<const LINES: bool> Machine<LINES> {
         if broken {
             return Err(Raise::new(Code::NotUtf8, end));
         }
-        if last { self.finish(end, found) } else { Ok(()) }
+        if last {
+            self.finish(end, found)
+        } else {
+            Ok(())
+        }
     }
 
     /// How far the window is UTF-8, and whether what follows there is wrong (not just cut).
@@ -323,11 +327,19 @@ impl<const LINES: bool> Machine<LINES> {
         let value = self
             .slot
             .map(|start| (start.wrapping_add(self.options.value), Code::ValueTooLarge));
-        let record = self
-            .held()
-            .map(|start| (start.wrapping_add(self.options.record), Code::RecordTooLarge));
+        let record = self.held().map(|start| {
+            (
+                start.wrapping_add(self.options.record),
+                Code::RecordTooLarge,
+            )
+        });
         let passed = |bound: &(usize, Code)| (bound.0 as isize) < seen as isize;
-        match value.into_iter().chain(record).filter(passed).min_by_key(|b| b.0) {
+        match value
+            .into_iter()
+            .chain(record)
+            .filter(passed)
+            .min_by_key(|b| b.0)
+        {
             Some((at, code)) => Err(Raise::new(code, at)),
             None => walked,
         }
@@ -357,7 +369,10 @@ impl<const LINES: bool> Machine<LINES> {
             length
         } else {
             let undecided = self.undecided().then_some(self.pending);
-            self.record.or(self.slot).or(undecided).unwrap_or(self.looked)
+            self.record
+                .or(self.slot)
+                .or(undecided)
+                .unwrap_or(self.looked)
         };
         if let Some((start, rule)) = self.extent
             && start < released

@@ -70,7 +70,9 @@ impl<const LINES: bool> Machine<LINES> {
                     && self.stack.len() - 1 > self.record_height
                 {
                     self.stack.pop();
-                    let Some(above) = self.stack.last() else { break };
+                    let Some(above) = self.stack.last() else {
+                        break;
+                    };
                     top = *above;
                 } else {
                     break;
@@ -90,7 +92,13 @@ impl<const LINES: bool> Machine<LINES> {
                     None => break,
                 }
             } else {
-                match self.members(&tokens[done..], top.node, window, suspect, found) {
+                let rest = &tokens[done..];
+                let stop = if suspect {
+                    self.members::<true>(rest, top.node, window, found)
+                } else {
+                    self.members::<false>(rest, top.node, window, found)
+                };
+                match stop {
                     Stop::Member(0) => break,
                     Stop::Member(count) => {
                         done += count;
@@ -180,68 +188,72 @@ impl<const LINES: bool> Machine<LINES> {
 
     /// Members of one object, up to the first that is not ordinary.
     #[inline(never)]
-    fn members(
+    fn members<const SUSPECT: bool>(
         &self,
         tokens: &[u32],
         node: NodeId,
         window: &[u8],
-        suspect: bool,
         found: &mut Found,
     ) -> Stop {
-        let plan = &self.policy.plan;
-        let mut done = 0;
         if self.unbounded {
             return Stop::Member(0);
         }
-        while let Some(&[name, colon, at, next]) = tokens[done..].first_chunk() {
+        let plan = &self.policy.plan;
+        let listed = plan.listed(node);
+        let mut rest = tokens;
+        let done = |rest: &[u32]| tokens.len() - rest.len();
+        while let [name, colon, at, next, ..] = *rest {
             let [name, colon] = [name as usize, colon as usize];
             let [at, next] = [at as usize, next as usize];
             if window[name] != b'"' || window[colon] != b':' {
                 break;
             }
-            let Some(quote) = text_end(window, name, colon, suspect) else {
+            let Some(quote) = text_end(window, name, colon, SUSPECT) else {
                 break;
             };
-            let (child, listed) = plan.member(node, window, name + 1, quote);
+            let (child, listed) = listed.find(window, name + 1, quote);
             let verdict = plan.node(child);
             let byte = window[at];
-            if byte == b'{' || byte == b'[' {
+            let after = window[next];
+            if byte == b'"' {
+                let Some(quote) = text_end(window, at, next, SUSPECT) else {
+                    break;
+                };
+                match verdict.scalar {
+                    Scalar::Pass => {}
+                    Scalar::Slot | Scalar::SlotText if quote - at < self.options.value => {
+                        if after != b',' && after != b'}' {
+                            break;
+                        }
+                        if quote - at > 1 {
+                            found.slots.push(Slot {
+                                start: at,
+                                end: quote + 1,
+                                rule: verdict.rule,
+                                shape: Shape::Text,
+                                record: self.records,
+                            });
+                        }
+                    }
+                    _ => break,
+                }
+            } else if byte == b'{' || byte == b'[' {
                 let Some(inside) = entered(verdict.container, child) else {
                     break;
                 };
-                return Stop::Open(done + 3, inside, listed);
-            }
-            let after = window[next];
-            if after != b',' && after != b'}' {
+                return Stop::Open(done(rest) + 3, inside, listed);
+            } else if verdict.scalar != Scalar::Pass
+                || scalar_end(window, at, next, SUSPECT).is_none()
+            {
                 break;
             }
-            let Some((end, shape, nothing)) = scalar_end(window, at, next, suspect) else {
-                break;
-            };
-            match verdict.scalar {
-                Scalar::Pass => {}
-                Scalar::Slot | Scalar::SlotText if shape == Shape::Text => {
-                    if end - at > self.options.value {
-                        break;
-                    }
-                    if !nothing {
-                        found.slots.push(Slot {
-                            start: at,
-                            end,
-                            rule: verdict.rule,
-                            shape,
-                            record: self.records,
-                        });
-                    }
-                }
+            match after {
+                b',' => rest = &rest[4..],
+                b'}' => return Stop::Close(done(rest) + 3),
                 _ => break,
             }
-            if after == b'}' {
-                return Stop::Close(done + 3);
-            }
-            done += 4;
         }
-        Stop::Member(done)
+        Stop::Member(done(rest))
     }
 }
 

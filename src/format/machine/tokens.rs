@@ -5,7 +5,7 @@
 //! refuse: whatever is not plainly in order goes to `bytes`, from the token's first byte.
 
 use super::{Fate, Machine, Raise, State};
-use crate::format::number::is_number;
+use crate::format::number::is_number_at;
 use crate::format::simd::Index;
 use crate::format::text::plain_length;
 use crate::format::{Found, Shape};
@@ -40,7 +40,12 @@ impl<const LINES: bool> Machine<LINES> {
         walked
     }
 
-    fn indexed(&mut self, index: &mut Index, window: &[u8], found: &mut Found) -> Result<(), Raise> {
+    fn indexed(
+        &mut self,
+        index: &mut Index,
+        window: &[u8],
+        found: &mut Found,
+    ) -> Result<(), Raise> {
         index.start(self.looked);
         loop {
             self.run(index, window, found);
@@ -96,7 +101,9 @@ impl<const LINES: bool> Machine<LINES> {
         let at = next[0] as usize;
         let byte = window[at];
         match (self.state, byte) {
-            (State::Key | State::FirstKey, b'"') => return self.member(window, next, suspect, found),
+            (State::Key | State::FirstKey, b'"') => {
+                return self.member(window, next, suspect, found);
+            }
             (State::FirstKey, b'}') | (State::FirstElement, b']') => self.close(at, found)?,
             (State::After, b',') => self.comma(at),
             (State::After, _) if byte == self.closing() => self.close(at, found)?,
@@ -226,7 +233,7 @@ pub(super) fn scalar_end(
         }
         b'-' | b'0'..=b'9' => {
             let end = before_blanks(window, at, next);
-            is_number(&window[at..end]).then_some((end, Shape::Number, false))
+            is_number_at(window, at, end).then_some((end, Shape::Number, false))
         }
         _ => {
             let end = before_blanks(window, at, next);
