@@ -171,6 +171,12 @@ pub(crate) struct Listed<'a> {
 }
 
 impl Listed<'_> {
+    /// Where every member leads, if no name is listed.
+    #[inline(always)]
+    pub fn all(&self) -> Option<NodeId> {
+        self.entries.is_empty().then_some(self.other)
+    }
+
     /// Where the member named `bytes[start..end]` leads, and its listed name.
     #[inline(always)]
     pub fn find(&self, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
