@@ -61,7 +61,7 @@ pub const SELECTOR_STEPS: usize = DEPTH;
 pub const AUTOMATON_STATES: usize = 1024;
 
 /// Bytes that a scanner indexes in one go: small enough that every connection can have its own
-/// index (16 KiB at four bytes a token), large enough that starting a batch costs nothing.
+/// index (20 KiB at five bytes a token), large enough that starting a batch costs nothing.
 pub const INDEX_BATCH: usize = 4096;
 
 // --- heads --------------------------------------------------------------------------------

@@ -52,29 +52,36 @@ impl Number {
 }
 
 /// Whether `bytes` are exactly one number.
-#[inline(always)]
 pub(super) fn is_number(bytes: &[u8]) -> bool {
-    // Nearly every number is `12`, `-3` or `8.72`: digits with at most one dot.
-    let (digits, first) = match bytes {
-        [b'-', rest @ ..] => (rest, rest.first()),
-        all => (all, all.first()),
+    is_number_at(bytes, 0, bytes.len())
+}
+
+/// Whether `bytes[start..end]` is exactly one number.
+#[inline(always)]
+pub(super) fn is_number_at(bytes: &[u8], start: usize, end: usize) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let length = end - start;
+    let eight = bytes.get(start..).and_then(<[u8]>::first_chunk::<8>);
+    let Some(eight) = eight.filter(|_| (1..=8).contains(&length)) else {
+        return by_grammar(&bytes[start..end]);
     };
-    let mut dot = 0;
-    for (at, byte) in digits.iter().enumerate() {
-        if byte.wrapping_sub(b'0') > 9 {
-            if *byte == b'.' && dot == 0 && at > 0 {
-                dot = at;
-                continue;
-            }
-            return by_grammar(bytes);
-        }
+    // Nearly every number is `12` or `8.72`: up to eight bytes, digits with at most one dot. What
+    // lies behind them is shifted out, and the free bytes become digits.
+    let free = 8 * (8 - length as u32);
+    let digits = (u64::from_le_bytes(*eight) << free) ^ (ONES * u64::from(b'0'));
+    let digits = digits & (u64::MAX << free);
+    // The high bit of each byte that is no digit.
+    let others = (((digits & (ONES * 127)) + ONES * (128 - 10)) | digits) & (ONES << 7);
+    let zero = bytes[start] == b'0';
+    if others == 0 {
+        return length == 1 || !zero;
     }
-    match first {
-        None => false,
-        Some(b'0') if dot == 0 => digits.len() == 1,
-        Some(b'0') => dot == 1 && digits.len() > 2,
-        Some(_) => dot + 1 != digits.len() || dot == 0,
+    let dot = (others.trailing_zeros() - free) as usize / 8;
+    if others & (others - 1) != 0 || bytes[start + dot] != b'.' {
+        return by_grammar(&bytes[start..end]);
     }
+    // Without short cuts: which of them would be taken is anybody's guess.
+    (dot > 0) & (dot + 1 < length) & ((dot == 1) | !zero)
 }
 
 #[cold]
@@ -104,6 +111,9 @@ mod tests {
                     code /= alphabet.len();
                 }
                 assert_eq!(is_number(&text), by_grammar(&text), "{text:?}");
+                let around = [b"7", &text[..], b"9,.e45678"].concat();
+                let found = is_number_at(&around, 1, 1 + text.len());
+                assert_eq!(found, by_grammar(&text), "{text:?}");
             }
         }
     }

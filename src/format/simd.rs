@@ -47,12 +47,14 @@ impl Level {
 /// The tokens of a window, found batch by batch.
 pub(super) struct Index {
     tokens: [u32; ROOM],
+    /// The byte at each token.
+    kinds: [u8; ROOM],
     head: usize,
     tail: usize,
     /// First byte that has not been indexed.
     next: usize,
     carry: Carry,
-    suspect: bool,
+    odd: Odd,
     level: Level,
 }
 
@@ -60,11 +62,12 @@ impl Default for Index {
     fn default() -> Self {
         Self {
             tokens: [0; ROOM],
+            kinds: [0; ROOM],
             head: 0,
             tail: 0,
             next: 0,
             carry: Carry::default(),
-            suspect: false,
+            odd: Odd::default(),
             level: Level::detect(),
         }
     }
@@ -75,7 +78,7 @@ impl Index {
     pub fn start(&mut self, at: usize) {
         (self.head, self.tail, self.next) = (0, 0, at);
         self.carry = Carry::default();
-        self.suspect = false;
+        self.odd = Odd::default();
     }
 
     /// The next four tokens; `None`: fewer are known.
@@ -88,6 +91,12 @@ impl Index {
     #[inline(always)]
     pub fn tokens(&self) -> &[u32] {
         &self.tokens[self.head..self.tail]
+    }
+
+    /// Their bytes.
+    #[inline(always)]
+    pub fn kinds(&self) -> &[u8] {
+        &self.kinds[self.head..self.tail]
     }
 
     pub fn first(&self) -> Option<usize> {
@@ -109,7 +118,13 @@ impl Index {
     /// Whether strings among the known tokens may hold a backslash or a control character.
     #[inline(always)]
     pub fn suspect(&self) -> bool {
-        self.suspect
+        self.odd.suspect != 0
+    }
+
+    /// Nothing suspect, and every string among the known tokens ends right before the next token.
+    #[inline(always)]
+    pub fn plain(&self) -> bool {
+        self.odd.suspect | self.odd.spaced == 0
     }
 
     /// Indexes one more batch of `window`; `false`: there are no more bytes.
@@ -120,41 +135,84 @@ impl Index {
         }
         let left = self.tail - self.head;
         self.tokens.copy_within(self.head..self.tail, 0);
+        self.kinds.copy_within(self.head..self.tail, 0);
         (self.head, self.tail) = (0, left);
         let batch = &rest[..rest.len().min(INDEX_BATCH)];
         let (blocks, end) = batch.as_chunks::<64>();
         let at = self.next as u32; // The walk does not index windows over 4 GiB.
-        let mut suspect = self.blocks::<LINES>(blocks, at);
+        // A token that was left over may begin a string that reaches into this batch.
+        if left == 0 {
+            self.odd = Odd::default();
+        }
+        self.blocks::<LINES>(blocks, at);
         if !end.is_empty() && batch.len() == rest.len() {
             let mut padded = [b' '; 64];
             padded[..end.len()].copy_from_slice(end);
-            suspect |= self.blocks::<LINES>(&[padded], at + (blocks.len() * 64) as u32);
+            self.blocks::<LINES>(&[padded], at + (blocks.len() * 64) as u32);
             self.next = window.len();
         } else {
             self.next += blocks.len() * 64;
         }
-        // A token that was left over may begin a string that reaches into this batch.
-        self.suspect = suspect | (self.suspect & (left > 0));
         true
     }
 
-    fn blocks<const LINES: bool>(&mut self, blocks: &[[u8; 64]], at: u32) -> bool {
-        let Self {
-            tokens,
-            tail,
-            carry,
-            ..
-        } = self;
+    fn blocks<const LINES: bool>(&mut self, blocks: &[[u8; 64]], at: u32) {
         match self.level {
-            Level::Portable => portable::<LINES>(blocks, at, carry, tokens, tail),
+            Level::Portable => portable::<LINES>(blocks, at, self),
             // SAFETY: `detect` has seen every feature that the function is compiled for.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { x86::avx2::<LINES>(blocks, at, carry, tokens, tail) },
+            Level::Avx2 => unsafe { x86::avx2::<LINES>(blocks, at, self) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { x86::avx512::<LINES>(blocks, at, carry, tokens, tail) },
+            Level::Avx512 => unsafe { x86::avx512::<LINES>(blocks, at, self) },
         }
     }
+
+    /// Appends the positions and bytes of the set bits.
+    #[inline(always)]
+    fn append(&mut self, mut bits: u64, at: u32, block: &[u8; 64]) {
+        let count = bits.count_ones() as usize;
+        let Some((tokens, kinds)) = self.room() else {
+            return;
+        };
+        // In strides, and always the first two, so that the loop's length is easy to foresee.
+        let mut done = 0;
+        while done < 16 || done < count {
+            let (Some(tokens), Some(kinds)) = (
+                tokens[done..].first_chunk_mut::<8>(),
+                kinds[done..].first_chunk_mut::<8>(),
+            ) else {
+                break;
+            };
+            for token in &mut *tokens {
+                *token = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+            }
+            for (token, kind) in tokens.iter_mut().zip(kinds) {
+                *kind = block[(*token % 64) as usize];
+                *token = token.wrapping_add(at);
+            }
+            done += 8;
+        }
+        self.tail += count;
+    }
+
+    /// Where the tokens of one block go. There is always room: `fill` begins with few tokens.
+    #[inline(always)]
+    fn room(&mut self) -> Option<(&mut [u32; 64], &mut [u8; 64])> {
+        let tokens = self.tokens[self.tail..].first_chunk_mut()?;
+        let kinds = self.kinds[self.tail..].first_chunk_mut()?;
+        Some((tokens, kinds))
+    }
+}
+
+/// What has been seen in strings since the first known token. Not zero: yes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Odd {
+    /// A backslash anywhere, or a control character in a string.
+    suspect: u64,
+    /// White space behind a closing quote.
+    spaced: u64,
 }
 
 /// What one block knows of the one before it.
@@ -166,6 +224,8 @@ struct Carry {
     in_string: u64,
     /// The byte before was part of a number or literal (0 or 1).
     scalar: u64,
+    /// The byte before was a closing quote (0 or 1).
+    closed: u64,
 }
 
 /// One bit a byte of the block.
@@ -178,10 +238,9 @@ struct Masks {
 }
 
 impl Carry {
-    /// The tokens of one block, and whether its strings need a closer look. `prefix_xor`: bit n
-    /// of the result is the parity of bits 0 to n.
+    /// The tokens of one block. `prefix_xor`: bit n of the result is the parity of bits 0 to n.
     #[inline(always)]
-    fn tokens(&mut self, masks: &Masks, prefix_xor: impl FnOnce(u64) -> u64) -> (u64, bool) {
+    fn tokens(&mut self, masks: &Masks, odd: &mut Odd, prefix_xor: impl FnOnce(u64) -> u64) -> u64 {
         let mut quote = masks.quote;
         if masks.backslash | self.escaped != 0 {
             quote &= !self.escape(masks.backslash);
@@ -193,9 +252,11 @@ impl Carry {
         let bare = scalar & !quote;
         let start = scalar & !(bare << 1 | self.scalar);
         self.scalar = bare >> 63;
-        let tokens = (masks.operator | start) & !(in_string ^ quote);
-        let suspect = masks.backslash | (masks.control & in_string);
-        (tokens, suspect != 0)
+        let closing = quote & !in_string;
+        odd.suspect |= masks.backslash | (masks.control & in_string);
+        odd.spaced |= masks.space & (closing << 1 | self.closed);
+        self.closed = closing >> 63;
+        (masks.operator | start) & !(in_string ^ quote)
     }
 
     /// Which bytes are escaped by the backslash before them.
@@ -214,46 +275,18 @@ impl Carry {
     }
 }
 
-/// Appends the positions of the set bits.
-#[inline(always)]
-fn append(mut bits: u64, at: u32, tokens: &mut [u32; ROOM], tail: &mut usize) {
-    let count = bits.count_ones() as usize;
-    let Some(room) = tokens[*tail..].first_chunk_mut::<64>() else {
-        return; // There is always room: `fill` begins with at most AHEAD tokens.
-    };
-    // In strides, so that the loop's length is easy to foresee.
-    let mut stride = 0;
-    while stride < count {
-        for token in &mut room[stride..stride + 8] {
-            *token = at + bits.trailing_zeros();
-            bits &= bits.wrapping_sub(1);
-        }
-        stride += 8;
-    }
-    *tail += count;
-}
-
-fn portable<const LINES: bool>(
-    blocks: &[[u8; 64]],
-    mut at: u32,
-    carry: &mut Carry,
-    tokens: &mut [u32; ROOM],
-    tail: &mut usize,
-) -> bool {
-    let mut suspect = false;
+fn portable<const LINES: bool>(blocks: &[[u8; 64]], mut at: u32, index: &mut Index) {
     for block in blocks {
         let masks = portable_masks::<LINES>(block);
-        let (bits, odd) = carry.tokens(&masks, |mut bits| {
+        let bits = index.carry.tokens(&masks, &mut index.odd, |mut bits| {
             for shift in [1, 2, 4, 8, 16, 32] {
                 bits ^= bits << shift;
             }
             bits
         });
-        suspect |= odd;
-        append(bits, at, tokens, tail);
+        index.append(bits, at, block);
         at += 64;
     }
-    suspect
 }
 
 fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
@@ -292,7 +325,7 @@ fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Carry, Masks, ROOM, append};
+    use super::{Index, Masks};
 
     /// For each low half of a byte: the one operator (`| 0x20`) or white space that ends in it.
     const OPERATORS: [i8; 16] = lookup(b":{,}");
@@ -317,19 +350,12 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt")]
-    pub fn avx2<const LINES: bool>(
-        blocks: &[[u8; 64]],
-        mut at: u32,
-        carry: &mut Carry,
-        tokens: &mut [u32; ROOM],
-        tail: &mut usize,
-    ) -> bool {
+    pub fn avx2<const LINES: bool>(blocks: &[[u8; 64]], mut at: u32, index: &mut Index) {
         let table = |bytes: [i8; 16]| {
             // SAFETY: sixteen bytes are loaded from sixteen.
             _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
         };
         let (operators, spaces) = (table(OPERATORS), table(SPACES));
-        let mut suspect = false;
         for block in blocks {
             let mut masks = Masks {
                 quote: 0,
@@ -353,22 +379,16 @@ mod x86 {
                 masks.space |= bits(space);
                 masks.control |= bits(_mm256_cmpeq_epi8(low, bytes));
             }
-            let (bits, odd) = carry.tokens(&masks, |bits| prefix_xor(bits));
-            suspect |= odd;
-            append(bits, at, tokens, tail);
+            let bits = index
+                .carry
+                .tokens(&masks, &mut index.odd, |bits| prefix_xor(bits));
+            index.append(bits, at, block);
             at += 64;
         }
-        suspect
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,avx2,pclmulqdq,bmi1,bmi2,popcnt")]
-    pub fn avx512<const LINES: bool>(
-        blocks: &[[u8; 64]],
-        mut at: u32,
-        carry: &mut Carry,
-        tokens: &mut [u32; ROOM],
-        tail: &mut usize,
-    ) -> bool {
+    pub fn avx512<const LINES: bool>(blocks: &[[u8; 64]], mut at: u32, index: &mut Index) {
         let table = |bytes: [i8; 16]| {
             // SAFETY: sixteen bytes are loaded from sixteen.
             _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
@@ -377,7 +397,6 @@ mod x86 {
         let count_up: [u8; 64] = std::array::from_fn(|n| n as u8);
         // SAFETY: 64 bytes are loaded from 64.
         let count_up = unsafe { _mm512_loadu_si512(count_up.as_ptr().cast()) };
-        let mut suspect = false;
         for block in blocks {
             // SAFETY: 64 bytes are loaded from 64.
             let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
@@ -391,30 +410,31 @@ mod x86 {
                 space: _mm512_cmpeq_epi8_mask(bytes, _mm512_shuffle_epi8(spaces, bytes)),
                 control: _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(32)),
             };
-            let (bits, odd) = carry.tokens(&masks, |bits| prefix_xor(bits));
-            suspect |= odd;
+            let bits = index
+                .carry
+                .tokens(&masks, &mut index.odd, |bits| prefix_xor(bits));
             let count = bits.count_ones() as usize;
-            let Some(room) = tokens[*tail..].first_chunk_mut::<64>() else {
-                return suspect; // There is always room, as in `append`.
+            let Some((tokens, kinds)) = index.room() else {
+                return;
             };
+            let found = _mm512_maskz_compress_epi8(bits, bytes);
+            // SAFETY: 64 bytes are stored into 64.
+            unsafe { _mm512_storeu_si512(kinds.as_mut_ptr().cast(), found) };
             // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
             let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
-            for sixteen in room
-                .as_chunks_mut::<16>()
-                .0
-                .iter_mut()
-                .take(count.div_ceil(16))
-            {
+            for (n, sixteen) in tokens.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                if n >= 2 && n * 16 >= count {
+                    break;
+                }
                 let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
                 let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
                 // SAFETY: sixteen numbers are stored into sixteen.
                 unsafe { _mm512_storeu_si512(sixteen.as_mut_ptr().cast(), moved) };
                 packed = _mm512_alignr_epi64::<2>(packed, packed);
             }
-            *tail += count;
+            index.tail += count;
             at += 64;
         }
-        suspect
     }
 }
 
@@ -434,26 +454,32 @@ mod tests {
         levels
     }
 
-    /// Every token, and whether anything was suspect.
-    fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool) {
+    /// Every token, and whether anything was suspect, or a closing quote had a space behind it.
+    fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool, bool) {
         let mut index = Index {
             level,
             ..Index::default()
         };
-        let (mut all, mut suspect) = (Vec::new(), false);
+        let (mut all, mut suspect, mut spaced) = (Vec::new(), false, false);
         while index.fill::<LINES>(bytes) {
-            suspect |= index.suspect;
+            suspect |= index.suspect();
+            spaced |= index.odd.spaced != 0;
+            for (token, kind) in index.tokens().iter().zip(index.kinds()) {
+                assert_eq!(bytes[*token as usize], *kind, "{level:?}");
+            }
             all.extend_from_slice(index.tokens());
             index.head = index.tail;
         }
-        (all, suspect)
+        (all, suspect, spaced)
     }
 
     /// The same, one byte after the other.
-    fn slow<const LINES: bool>(bytes: &[u8]) -> (Vec<u32>, bool) {
-        let (mut all, mut suspect) = (Vec::new(), false);
-        let (mut inside, mut escaped, mut bare) = (false, false, false);
-        for (at, byte) in bytes.iter().enumerate() {
+    fn slow<const LINES: bool>(bytes: &[u8]) -> (Vec<u32>, bool, bool) {
+        let (mut all, mut suspect, mut spaced) = (Vec::new(), false, false);
+        let (mut inside, mut escaped, mut bare, mut closed) = (false, false, false, false);
+        // The last block is filled up with spaces.
+        let padding = bytes.len().next_multiple_of(64) - bytes.len();
+        for (at, byte) in bytes.iter().chain(&b" ".repeat(padding)).enumerate() {
             let (was_escaped, was_bare) = (escaped, bare);
             escaped = *byte == b'\\' && !was_escaped;
             suspect |= *byte == b'\\' || (inside && *byte < 32);
@@ -461,6 +487,8 @@ mod tests {
             let operator =
                 matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
             let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            spaced |= closed && space;
+            closed = quote && inside;
             bare = !operator && !space && !quote;
             let token = operator || (!space && !was_bare);
             if token && !inside {
@@ -468,7 +496,7 @@ mod tests {
             }
             inside ^= quote;
         }
-        (all, suspect)
+        (all, suspect, spaced)
     }
 
     proptest! {

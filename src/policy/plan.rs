@@ -58,13 +58,6 @@ pub(crate) struct Node {
     shift: u8,
 }
 
-impl Node {
-    /// Whether a member's name can matter here.
-    pub fn lists_names(&self) -> bool {
-        self.shift != 0
-    }
-}
-
 /// A listed name in a node's hash table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -75,7 +68,7 @@ struct Entry {
 }
 
 /// The first and last eight bytes of a name and its length: nearly always the whole comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Ends {
     first: u64,
     last: u64,
@@ -138,37 +131,77 @@ impl Plan {
         &self.nodes[usize::from(id)]
     }
 
-    /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
+    /// The names listed at a node, to look up several members of one object.
     #[inline(always)]
+    pub fn listed(&self, at: NodeId) -> Listed<'_> {
+        let node = self.node(at);
+        let size = if node.shift == 0 {
+            0
+        } else {
+            1usize << (64 - node.shift)
+        };
+        Listed {
+            entries: &self.entries[node.table as usize..][..size],
+            names: &self.names,
+            shift: node.shift,
+            kept: at & 1,
+            other: node.other,
+        }
+    }
+
+    /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
     pub fn member(&self, from: NodeId, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
-        let node = self.node(from);
-        if !node.lists_names() {
-            return (node.other, NO_NAME);
-        }
-        let ends = Ends::of(bytes, start, end);
-        let mut at = ends.hash(node.shift);
-        let last = (1usize << (64 - node.shift)) - 1;
-        loop {
-            let entry = &self.entries[node.table as usize + at];
-            if entry.ends == ends {
-                // Names over 16 bytes may differ in the middle alone.
-                if ends.length <= 16 || self.is(entry.name, &bytes[start..end]) {
-                    return (entry.next | (from & 1), entry.name);
-                }
-            } else if entry.ends.length == FREE {
-                return (node.other, NO_NAME);
-            }
-            at = (at + 1) & last;
-        }
+        self.listed(from).find(bytes, start, end)
     }
 
     /// A listed name's text, for places in faults.
     pub fn name(&self, name: u16) -> &str {
         &self.names[usize::from(name)]
     }
+}
 
+/// One node's names: a hash table with open addressing, at most a quarter full.
+#[derive(Clone, Copy)]
+pub(crate) struct Listed<'a> {
+    entries: &'a [Entry],
+    names: &'a [Box<str>],
+    shift: u8,
+    kept: NodeId,
+    other: NodeId,
+}
+
+impl Listed<'_> {
+    /// Where every member leads, if no name is listed.
+    #[inline(always)]
+    pub fn all(&self) -> Option<NodeId> {
+        self.entries.is_empty().then_some(self.other)
+    }
+
+    /// Where the member named `bytes[start..end]` leads, and its listed name.
+    #[inline(always)]
+    pub fn find(&self, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
+        if self.entries.is_empty() {
+            return (self.other, NO_NAME);
+        }
+        let ends = Ends::of(bytes, start, end);
+        let mut at = ends.hash(self.shift);
+        loop {
+            let entry = &self.entries[at & (self.entries.len() - 1)];
+            // Names over 16 bytes may differ in the middle alone.
+            if entry.ends == ends && (ends.length <= 16 || self.is(entry.name, &bytes[start..end]))
+            {
+                return (entry.next | self.kept, entry.name);
+            }
+            if entry.ends.length == FREE {
+                return (self.other, NO_NAME);
+            }
+            at += 1;
+        }
+    }
+
+    #[cold]
     fn is(&self, name: u16, bytes: &[u8]) -> bool {
-        self.name(name).as_bytes() == bytes
+        self.names[usize::from(name)].as_bytes() == bytes
     }
 }
 
@@ -199,14 +232,14 @@ fn verdicts(
     }
 }
 
-/// Appends a hash table (open addressing, at most half full) and says where it starts and how
+/// Appends a node's hash table and says where it starts and how
 /// far a hash is shifted for it.
 fn hash_table(entries: &mut Vec<Entry>, names: &[Box<str>], edges: &[(u16, StateId)]) -> (u32, u8) {
     if edges.is_empty() {
         return (0, 0);
     }
     let start = entries.len();
-    let size = (edges.len() * 2).next_power_of_two();
+    let size = (edges.len() * 4).next_power_of_two();
     let shift = 64 - size.trailing_zeros();
     let free = Entry {
         ends: Ends {
@@ -236,33 +269,41 @@ fn hash_table(entries: &mut Vec<Entry>, names: &[Box<str>], edges: &[(u16, State
     (start, shift)
 }
 
+/// One comparison instead of three: the parts hardly ever differ alone.
+impl PartialEq for Ends {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let length = (self.length ^ other.length) as u64;
+        (self.first ^ other.first) | (self.last ^ other.last) | length == 0
+    }
+}
+
 impl Ends {
     #[inline(always)]
     fn of(bytes: &[u8], start: usize, end: usize) -> Self {
         let length = end - start;
-        if length >= 8 {
-            return Self {
-                first: load(&bytes[start..]),
-                last: load(&bytes[end - 8..]),
-                length,
-            };
-        }
-        let first = match bytes.get(start..start + 8) {
-            Some(eight) => load(eight) & ((1 << (8 * length)) - 1),
-            None => short(&bytes[start..end]),
+        let eight = match bytes.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(eight) if length > 0 => u64::from_le_bytes(*eight),
+            _ => short(&bytes[start..end]),
+        };
+        // What lies behind the name is shifted out.
+        let first = eight << (8 * (8 - length.clamp(1, 8)));
+        let last = if length > 8 {
+            load(&bytes[end - 8..])
+        } else {
+            0
         };
         Self {
             first,
-            last: 0,
+            last,
             length,
         }
     }
 
     #[inline(always)]
     fn hash(&self, shift: u8) -> usize {
-        let mixed = (self.first ^ self.last.rotate_left(29) ^ self.length as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // The table is never larger than usize.
+        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // A hash table is never larger than usize.
         (mixed >> shift) as usize
     }
 }
@@ -274,10 +315,12 @@ fn load(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(eight)
 }
 
+/// The first eight bytes, or as many as there are.
 #[cold]
 fn short(bytes: &[u8]) -> u64 {
     bytes
         .iter()
+        .take(8)
         .rev()
         .fold(0, |all, b| all << 8 | u64::from(*b))
 }

@@ -65,11 +65,13 @@ impl<const LINES: bool> Machine<LINES> {
             Scalar::Reject => return Err(Raise::new(Code::RejectedPlace, at)),
             Scalar::Unlisted => return Err(Raise::new(Code::UnlistedPlace, at)),
         };
-        self.rule = node.rule;
-        if fate == Fate::Drop {
-            self.drop(at, node.rule)?;
-        } else {
-            self.survive(at, found)?;
+        match fate {
+            Fate::Pass => self.survive(at, found)?,
+            Fate::Slot => {
+                self.rule = node.rule;
+                self.survive(at, found)?;
+            }
+            Fate::Drop => self.drop(at, node.rule)?,
         }
         Ok(fate)
     }

@@ -12,7 +12,7 @@ use super::tokens::{scalar_end, text_end};
 use super::{Frame, Machine, Role, State};
 use crate::format::simd::Index;
 use crate::format::{Found, Shape, Slot};
-use crate::policy::plan::{Container, NodeId, Scalar};
+use crate::policy::plan::{Container, NO_NAME, NodeId, Scalar};
 
 /// Why a run of members stopped, with the number of tokens that are done with.
 enum Stop {
@@ -51,18 +51,18 @@ impl<const LINES: bool> Machine<LINES> {
     }
 
     fn ordinary(&mut self, mut due: Due, index: &mut Index, window: &[u8], found: &mut Found) {
-        let tokens = index.tokens();
+        let (tokens, kinds) = (index.tokens(), index.kinds());
         let suspect = index.suspect();
+        let plain = index.plain();
         let mut done = 0;
         let Some(mut top) = self.stack.last().copied() else {
             return;
         };
         loop {
             if due == Due::After {
-                let Some(&[at, ..]) = tokens[done..].first_chunk::<4>() else {
+                let Some(&[byte, ..]) = kinds[done..].first_chunk::<4>() else {
                     break;
                 };
-                let byte = window[at as usize];
                 if byte == b',' {
                     due = Due::Next;
                 } else if byte == top.closing()
@@ -92,7 +92,14 @@ impl<const LINES: bool> Machine<LINES> {
                     None => break,
                 }
             } else {
-                match self.members(&tokens[done..], top.node, window, suspect, found) {
+                let rest = &tokens[done..];
+                let kinds = &kinds[done..];
+                let stop = if plain {
+                    self.members::<true>(rest, kinds, top.node, window, false, found)
+                } else {
+                    self.members::<false>(rest, kinds, top.node, window, suspect, found)
+                };
+                match stop {
                     Stop::Member(0) => break,
                     Stop::Member(count) => {
                         done += count;
@@ -124,7 +131,7 @@ impl<const LINES: bool> Machine<LINES> {
                 *above = top;
             }
             done += lead;
-            top = Frame::open(inside, window[tokens[done - 1] as usize] == b'[');
+            top = Frame::open(inside, kinds[done - 1] == b'[');
             self.stack.push(top);
             due = Due::First;
         }
@@ -180,71 +187,125 @@ impl<const LINES: bool> Machine<LINES> {
         Some((inside, 1))
     }
 
-    /// Members of one object, up to the first that is not ordinary.
+    /// Members of one object, up to the first that is not ordinary. `PLAIN`: every string ends
+    /// right before the next token and has no escape.
     #[inline(never)]
-    fn members(
+    fn members<const PLAIN: bool>(
         &self,
         tokens: &[u32],
+        kinds: &[u8],
         node: NodeId,
         window: &[u8],
         suspect: bool,
         found: &mut Found,
     ) -> Stop {
-        let plan = &self.policy.plan;
-        let mut done = 0;
         if self.unbounded {
             return Stop::Member(0);
         }
-        while let Some(&[name, colon, at, next]) = tokens[done..].first_chunk() {
-            let [name, colon] = [name as usize, colon as usize];
-            let [at, next] = [at as usize, next as usize];
-            if window[name] != b'"' || window[colon] != b':' {
+        let plan = &self.policy.plan;
+        let listed = plan.listed(node);
+        if let Some(child) = listed.all()
+            && PLAIN
+            && plan.node(child).scalar == Scalar::Pass
+        {
+            return passing(
+                tokens,
+                kinds,
+                window,
+                entered(plan.node(child).container, child),
+            );
+        }
+        let text_end = |open: u32, next: u32| {
+            if PLAIN {
+                Some(next as usize - 1)
+            } else {
+                text_end(window, open as usize, next as usize, suspect)
+            }
+        };
+        let mut done = 0;
+        while let Some(&[quote, colon, byte, after]) = kinds[done..].first_chunk()
+            && let Some(&[name, name_end, at, next]) = tokens[done..].first_chunk()
+        {
+            if quote != b'"' || colon != b':' {
                 break;
             }
-            let Some(quote) = text_end(window, name, colon, suspect) else {
+            let Some(name_end) = text_end(name, name_end) else {
                 break;
             };
-            let (child, listed) = plan.member(node, window, name + 1, quote);
+            let (child, name) = listed.find(window, name as usize + 1, name_end);
             let verdict = plan.node(child);
-            let byte = window[at];
-            if byte == b'{' || byte == b'[' {
-                let Some(inside) = entered(verdict.container, child) else {
+            if byte == b'"' {
+                let Some(quote) = text_end(at, next) else {
                     break;
                 };
-                return Stop::Open(done + 3, inside, listed);
-            }
-            let after = window[next];
-            if after != b',' && after != b'}' {
-                break;
-            }
-            let Some((end, shape, nothing)) = scalar_end(window, at, next, suspect) else {
-                break;
-            };
-            match verdict.scalar {
-                Scalar::Pass => {}
-                Scalar::Slot | Scalar::SlotText if shape == Shape::Text => {
-                    if end - at > self.options.value {
+                if verdict.scalar != Scalar::Pass {
+                    let slot = matches!(verdict.scalar, Scalar::Slot | Scalar::SlotText);
+                    let start = at as usize;
+                    // The slot is pushed once: only if the member is ordinary to its end.
+                    if !slot || quote - start >= self.options.value || !ends_member(after) {
                         break;
                     }
-                    if !nothing {
+                    if quote - start > 1 {
                         found.slots.push(Slot {
-                            start: at,
-                            end,
+                            start,
+                            end: quote + 1,
                             rule: verdict.rule,
-                            shape,
+                            shape: Shape::Text,
                             record: self.records,
                         });
                     }
                 }
+            } else if byte == b'{' || byte == b'[' {
+                let Some(inside) = entered(verdict.container, child) else {
+                    break;
+                };
+                return Stop::Open(done + 3, inside, name);
+            } else if verdict.scalar != Scalar::Pass
+                || scalar_end(window, at as usize, next as usize, false).is_none()
+            {
+                break;
+            }
+            match after {
+                b',' => done += 4,
+                b'}' => return Stop::Close(done + 3),
                 _ => break,
             }
-            if after == b'}' {
-                return Stop::Close(done + 3);
-            }
-            done += 4;
         }
         Stop::Member(done)
     }
+}
+
+/// Members of an object whose names do not matter and whose scalars pass; every string ends
+/// right before the next token. `inside`: the node of containers in it.
+#[inline(always)]
+fn passing(tokens: &[u32], kinds: &[u8], window: &[u8], inside: Option<NodeId>) -> Stop {
+    let mut done = 0;
+    while let Some(&[quote, colon, byte, after]) = kinds[done..].first_chunk() {
+        if quote != b'"' || colon != b':' {
+            break;
+        }
+        if byte != b'"' {
+            if byte == b'{' || byte == b'[' {
+                let Some(inside) = inside else { break };
+                return Stop::Open(done + 3, inside, NO_NAME);
+            }
+            let (at, next) = (tokens[done + 2] as usize, tokens[done + 3] as usize);
+            if scalar_end(window, at, next, false).is_none() {
+                break;
+            }
+        }
+        match after {
+            b',' => done += 4,
+            b'}' => return Stop::Close(done + 3),
+            _ => break,
+        }
+    }
+    Stop::Member(done)
+}
+
+#[inline(always)]
+fn ends_member(byte: u8) -> bool {
+    byte == b',' || byte == b'}'
 }
 
 /// The node inside a container that is looked into.

@@ -277,7 +277,7 @@ fn slots_carry_rule_shape_value_and_record() {
             ("$.r[*].k", Action::Keep),
         ],
     );
-    let body = r#"[{"\u0073ub":"a\"b","n":9007199254740993,"r":[{"k":[1]},{"x":{"y":[]}}]},
+    let body = r#"[{"\u0073ub":"a\"b","n":9007199254740993,"r":[{"k":[1]},{"x":{"y":["z",0]}}]},
         {"sub":"","sub":null,"sub":"s","n":true,"r":[],"x":-1.0e-7,"r":{}} ]"#;
     let (out, seen) = run(false, &policy, Options::default(), body.as_bytes()).expect("passes");
     let expected = r#"[{"\u0073ub":"new","n":"new","r":[{"k":[1]},{"x":"new"}]},
@@ -299,7 +299,7 @@ fn slots_carry_rule_shape_value_and_record() {
         [
             (0, Shape::Escaped, "a\"b", 0),
             (1, Shape::Number, "9007199254740993", 0),
-            (2, Shape::Container, "{\"y\":[]}", 0),
+            (2, Shape::Container, "{\"y\":[\"z\",0]}", 0),
             (0, Shape::Text, "s", 1),
             (1, Shape::Boolean, "true", 1),
             (2, Shape::Number, "-1.0e-7", 1),

@@ -5,7 +5,7 @@
 //! refuse: whatever is not plainly in order goes to `bytes`, from the token's first byte.
 
 use super::{Fate, Machine, Raise, State};
-use crate::format::number::is_number;
+use crate::format::number::is_number_at;
 use crate::format::simd::Index;
 use crate::format::text::plain_length;
 use crate::format::{Found, Shape};
@@ -233,7 +233,7 @@ pub(super) fn scalar_end(
         }
         b'-' | b'0'..=b'9' => {
             let end = before_blanks(window, at, next);
-            is_number(&window[at..end]).then_some((end, Shape::Number, false))
+            is_number_at(window, at, end).then_some((end, Shape::Number, false))
         }
         _ => {
             let end = before_blanks(window, at, next);
