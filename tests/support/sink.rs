@@ -1,6 +1,9 @@
 //! A backend that forgets nothing: an HTTP/1.1 server on a thread that keeps every byte of every
 //! body, also of those that break off. What it holds is what left the gateway.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -39,6 +42,13 @@ impl Sink {
 
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.arrivals.lock().unwrap().clone()
+    }
+}
+
+impl Sink {
+    /// What has arrived since the last call, to be kept by the caller alone.
+    pub fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.arrivals.lock().unwrap())
     }
 }
 
