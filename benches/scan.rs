@@ -1,17 +1,20 @@
 //! Scan and splice of one MiB of blood-test records: validating, four selected fields, constant
-//! answers (no derivation). One core.
+//! answers (no derivation). One core, in time on the processor.
 //!
 //! `cargo bench --bench scan`
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use cryptonym::format::fuzz::policy;
 use cryptonym::format::{Answer, Found, Json, Ndjson, Options, Scanner, Shape, splice};
 use cryptonym::limits;
 use cryptonym::policy::{Action, Policy, RecordUnit, Redact, Unlisted};
 
+#[path = "support/cpu.rs"]
+mod cpu;
 #[path = "support/records.rs"]
 mod records;
 
@@ -78,7 +81,7 @@ fn rewrite(
     slots
 }
 
-fn scan(c: &mut Criterion) {
+fn scan(c: &mut Criterion<cpu::Cpu>) {
     let records = records::records(1 << 20);
     let array = format!("[{}]", records.join(",")).into_bytes();
     let lines = records.join("\n").into_bytes();
@@ -93,7 +96,7 @@ fn scan(c: &mut Criterion) {
     ] {
         let policy = four_fields(unlisted);
         let mut group = c.benchmark_group(name);
-        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.throughput(cpu::bytes(body.len()));
         for (cut, chunk) in [("whole", body.len()), ("64k", limits::CHUNK)] {
             group.bench_function(cut, |b| {
                 b.iter(|| {
@@ -125,5 +128,29 @@ fn scan(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, scan);
+/// A yardstick for the machine of the day: a validator that builds nothing and changes nothing.
+fn yardstick(c: &mut Criterion<cpu::Cpu>) {
+    let array = format!("[{}]", records::records(1 << 20).join(",")).into_bytes();
+    let mut group = c.benchmark_group("yardstick");
+    group.throughput(cpu::bytes(array.len()));
+    group.bench_function("serde_json IgnoredAny", |b| {
+        b.iter(|| serde_json::from_slice::<serde::de::IgnoredAny>(black_box(&array)).is_ok());
+    });
+    group.finish();
+}
+
+/// Long samples: the clock of `cpu` has the grain of a tick.
+fn settings() -> Criterion<cpu::Cpu> {
+    Criterion::default()
+        .with_measurement(cpu::Cpu::default())
+        .sample_size(20)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(6))
+}
+
+criterion_group! {
+    name = benches;
+    config = settings();
+    targets = scan, yardstick
+}
 criterion_main!(benches);
