@@ -74,6 +74,7 @@ codes! {
     BodyTooLarge = "body-too-large", 413, Client, "The body is larger than this route holds, and the route does not stream.", "Send smaller bodies, or set stream = true on the route.";
     RecordTooLarge = "record-too-large", 413, Client, "One record is larger than limits.record.", "Send smaller records, or raise limits.record.";
     ValueTooLarge = "value-too-large", 413, Client, "A value that a rule replaces is larger than limits.value.", "Check the field, or raise limits.value.";
+    TooManyValues = "too-many-values", 413, Client, "The body has more replaced values at once than the gateway takes.", "Send smaller bodies, or records with fewer values.";
     HeadTooLarge = "head-too-large", 431, Client, "The request head is larger than the gateway accepts.", "Send fewer or shorter header fields.";
     HoldBudget = "hold-budget", 503, Gateway, "The gateway holds as many bodies as it may at once.", "Try again after the time in Retry-After.";
     // --- policy

@@ -19,6 +19,11 @@ pub const RECORD: usize = 1024 * 1024;
 /// raw bytes, which must then be in memory at once.
 pub const VALUE: usize = 64 * 1024;
 
+/// Values that one step of a rewrite replaces: each costs some hundred bytes until it has left, so
+/// a body of nothing but tiny replaced values would take forty times its size. A held body of the
+/// smallest records there are (`{"a":1}` and a line feed) stays below.
+pub const SLOTS: usize = 32 * 1024;
+
 /// Nesting of JSON: deeper than any real record, shallow enough that no reader behind us overflows. *(configurable)*
 pub const DEPTH: usize = 128;
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::config::{Format, Limits};
 use crate::error::{Code, Fault, Stage};
 use crate::format::{Found, Json, Ndjson, Options, Scanner, splice};
+use crate::limits;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 
@@ -60,7 +61,7 @@ impl Rewriter {
     pub fn new(job: Job) -> Self {
         let options = Options {
             record: job.limits.record,
-            value: crate::limits::VALUE,
+            value: limits::VALUE,
             depth: job.limits.depth,
         };
         let scanner: Box<dyn Scanner> = match job.format {
@@ -118,6 +119,9 @@ impl Rewriter {
             &window[..]
         };
         self.scanner.scan(bytes, last, &mut self.found)?;
+        if self.found.slots.len() > limits::SLOTS {
+            return Err(Fault::new(Code::TooManyValues, Stage::Scan).at(self.base));
+        }
         let released = self.found.released;
         let ready = self.found.ready();
         let segment = &bytes[..released];

@@ -1,0 +1,359 @@
+//! The five steps joined, against keepers that answer late, refuse, or count.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cryptonym::config::{Format, Limits};
+use cryptonym::error::{Code, Fault, Stage};
+use cryptonym::format::fuzz::policy;
+use cryptonym::limits;
+use cryptonym::policy::{Action, RecordUnit, Redact, Scope, Unlisted};
+use cryptonym::pseudonym::{
+    Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym, text,
+};
+use cryptonym::rewrite::own::OwnIdentifiers;
+use cryptonym::rewrite::{Job, Keeper, Rewriter, Summary};
+use cryptonym::secret::Key32;
+use cryptonym::vault_link::FirstSight;
+
+const SUBSCRIBER: KindId = KindId(0);
+const EMAIL: KindId = KindId(1);
+
+#[test]
+fn path_08_nothing_leaves_before_its_record_is_durable() {
+    let keeper = TestKeeper::new(Behaviour::Late);
+    let mut rewriter = Rewriter::new(job(&keeper, Format::Ndjson, scope(Scope::Domain)));
+    let mut out = Vec::new();
+    run(async {
+        let push = rewriter.push(b"{\"id\":\"SUB-1\"}\n", &mut out);
+        let late = tokio::time::timeout(Duration::from_millis(20), push).await;
+        assert!(late.is_err(), "it did not wait for the keeper");
+    });
+    assert!(out.is_empty(), "something left before it was durable");
+    // A step that was dropped halfway cannot be followed by another.
+    let next = run(rewriter.push(b"{\"id\":\"SUB-2\"}\n", &mut out));
+    assert_eq!(next.unwrap_err().code, Code::Internal);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn path_08_a_refusal_lets_nothing_of_its_segment_leave() {
+    for code in [
+        Code::VaultUnreachable,
+        Code::VaultRefused,
+        Code::VaultConflict,
+        Code::Budget,
+    ] {
+        let keeper = TestKeeper::new(Behaviour::Refuse(code));
+        let mut out = Vec::new();
+        let fault = rewrite(&keeper, b"{\"id\":\"SUB-1\",\"x\":1}\n", &mut out).unwrap_err();
+        assert_eq!(fault.code, code);
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn path_08_what_is_known_durable_needs_no_round_trip_and_doubles_are_asked_once() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let body = b"{\"id\":\"SUB-1\"}\n{\"id\":\"SUB-1\"}\n{\"id\":\"sub-1\"}\n{\"id\":\"SUB-2\"}\n";
+    let mut out = Vec::new();
+    let summary = rewrite(&keeper, body, &mut out).unwrap();
+    assert_eq!((summary.records, summary.replaced), (4, 4));
+    assert_eq!(summary.first_sights, 2);
+    assert_eq!(keeper.calls.load(SeqCst), 1);
+    let summary = rewrite(&keeper, body, &mut Vec::new()).unwrap();
+    assert_eq!(summary.first_sights, 0);
+    assert_eq!(keeper.calls.load(SeqCst), 1);
+    let lines: Vec<&[u8]> = out.split(|&byte| byte == b'\n').collect();
+    assert_eq!(lines[0], lines[1]);
+    assert_eq!(lines[0], lines[2], "one subject, one pseudonym");
+    assert_ne!(lines[0], lines[3]);
+}
+
+#[test]
+fn path_06_every_value_that_has_no_normal_form_is_refused_with_its_place() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    for (value, code) in [
+        ("\"not normal\"", Code::NotNormal),
+        ("\"N/A\"", Code::Sentinel),
+        (
+            "\"sub_1_6kqvkd7shmr52khmpxwy6hsqy8q\"",
+            Code::AlreadyPseudonym,
+        ),
+        ("[\"SUB-1\"]", Code::NotNormal),
+        ("true", Code::NotNormal),
+    ] {
+        let body = format!("{{\"n\":1,\"id\":{value}}}\n");
+        let mut out = Vec::new();
+        let fault = rewrite(&keeper, body.as_bytes(), &mut out).unwrap_err();
+        assert_eq!(fault.code, code, "{value}");
+        assert_eq!(fault.place.as_deref(), Some("$.id"));
+        assert_eq!(fault.offset, Some(12), "{value}");
+        assert_eq!(fault.stage, Stage::Resolve);
+        assert!(out.is_empty());
+    }
+    // These stay what they are.
+    let body = b"{\"id\":null}\n{\"id\":\"\"}\n";
+    let mut out = Vec::new();
+    rewrite(&keeper, body, &mut out).unwrap();
+    assert_eq!(out, body);
+}
+
+#[test]
+fn path_05_numbers_and_strings_of_one_spelling_derive_alike() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let mut out = Vec::new();
+    rewrite(
+        &keeper,
+        b"{\"id\":9000001}\n{\"id\":\"9000001\"}\n",
+        &mut out,
+    )
+    .unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], lines[1]);
+    assert!(lines[0].starts_with("{\"id\":\"sub_1_"), "{text}");
+}
+
+#[test]
+fn path_06_tokens_are_alike_within_a_record_and_nowhere_else() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let rules = policy(
+        Unlisted::Keep,
+        RecordUnit::Auto,
+        &[("$..id", scope(Scope::Record))],
+    );
+    let body = b"{\"id\":\"SUB-1\",\"again\":{\"id\":\"SUB-1\"}}\n{\"id\":\"SUB-1\"}\n";
+    let mut job = job(&keeper, Format::Ndjson, Action::Keep);
+    job.policy = rules;
+    let mut out = Vec::new();
+    let summary = run_job(job, body, 7, &mut out).unwrap();
+    assert_eq!(summary.first_sights, 0, "a token has no record");
+    let text = String::from_utf8(out).unwrap();
+    let tokens: Vec<&str> = text
+        .split('"')
+        .filter(|part| part.starts_with("sub_0_"))
+        .collect();
+    assert_eq!(tokens.len(), 3);
+    assert_eq!(tokens[0], tokens[1]);
+    assert_ne!(tokens[0], tokens[2]);
+    assert!(text::parse(tokens[0].as_bytes()).is_some());
+}
+
+#[test]
+fn path_11_only_what_this_request_sent_comes_back_and_as_it_was_sent() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let own = Arc::new(OwnIdentifiers::new(limits::RESTORE));
+    let mut request = job(&keeper, Format::Ndjson, scope(Scope::Domain));
+    request.own = Some(own.clone());
+    let mut sent = Vec::new();
+    run_job(
+        request,
+        b"{\"id\":\"sub-1\"}\n{\"id\":\"SUB-1\"}\n",
+        64,
+        &mut sent,
+    )
+    .unwrap();
+    let sent = String::from_utf8(sent).unwrap();
+    let mine = sent.split('"').nth(3).unwrap();
+    // Of another request, under the same keys.
+    let mut other = Vec::new();
+    rewrite(&keeper, b"{\"id\":\"SUB-2\"}\n", &mut other).unwrap();
+    let other = String::from_utf8(other).unwrap();
+    let theirs = other.split('"').nth(3).unwrap();
+
+    let mut response = job(&keeper, Format::Json, Action::Keep);
+    response.keeper = None;
+    response.own = Some(own);
+    response.policy = policy(
+        Unlisted::Keep,
+        RecordUnit::Auto,
+        &[
+            ("$.id", Action::Restore { kind: SUBSCRIBER }),
+            ("$.list[*]", Action::Restore { kind: SUBSCRIBER }),
+            ("$.mail", Action::Restore { kind: EMAIL }),
+        ],
+    );
+    let answer = format!(
+        r#"{{"id":"{mine}","list":["{theirs}","x {mine}"],"mail":"{mine}","else":"{mine}"}}"#
+    );
+    let mut out = Vec::new();
+    run_job(response, answer.as_bytes(), 5, &mut out).unwrap();
+    // The first spelling, a whole value, at a listed place, of the same kind; nothing else.
+    let expected = answer.replacen(mine, "sub-1", 1);
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn path_17_how_a_body_is_cut_changes_nothing() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let body: String = (0..300)
+        .map(|n| {
+            format!(
+                "{{\"n\": {n}.50, \"id\" :\"SUB-{}\",\"e\":\"\\u00e9\"}}\r\n",
+                n % 40
+            )
+        })
+        .collect();
+    let mut whole = Vec::new();
+    let summary = run_job(
+        job(&keeper, Format::Ndjson, scope(Scope::Domain)),
+        body.as_bytes(),
+        body.len(),
+        &mut whole,
+    )
+    .unwrap();
+    assert_eq!((summary.records, summary.replaced), (300, 300));
+    for cut in [1, 2, 3, 17, 64, 1000, 4096] {
+        let mut out = Vec::new();
+        run_job(
+            job(&keeper, Format::Ndjson, scope(Scope::Domain)),
+            body.as_bytes(),
+            cut,
+            &mut out,
+        )
+        .unwrap();
+        assert!(out == whole, "cut into {cut}");
+    }
+}
+
+#[test]
+fn path_03_values_beyond_the_bound_are_refused() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let mut job = job(&keeper, Format::Json, Action::Keep);
+    job.policy = policy(
+        Unlisted::Keep,
+        RecordUnit::Document,
+        &[("$[*]", Action::Redact(Redact::Constant("-".into())))],
+    );
+    let body = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+    let mut out = Vec::new();
+    run_job(
+        job.clone(),
+        body(limits::SLOTS).as_bytes(),
+        1 << 20,
+        &mut out,
+    )
+    .unwrap();
+    let fault = run_job(
+        job,
+        body(limits::SLOTS + 1).as_bytes(),
+        1 << 20,
+        &mut Vec::new(),
+    );
+    assert_eq!(fault.unwrap_err().code, Code::TooManyValues);
+}
+
+// --- the keeper under the rewriter's feet ---------------------------------------------------
+
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Keep,
+    Late,
+    Refuse(Code),
+}
+
+struct TestKeeper {
+    keys: Vec<KindKey>,
+    durable: Mutex<HashSet<Pseudonym>>,
+    calls: AtomicUsize,
+    behaviour: Behaviour,
+}
+
+impl TestKeeper {
+    fn new(behaviour: Behaviour) -> Arc<Self> {
+        let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
+        Arc::new(Self {
+            keys: kinds().iter().map(|(_, kind)| domain.kind(kind)).collect(),
+            durable: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            behaviour,
+        })
+    }
+}
+
+impl Keeper for TestKeeper {
+    fn kind(&self, kind: KindId) -> &KindKey {
+        &self.keys[usize::from(kind.0)]
+    }
+
+    fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
+        self.durable.lock().unwrap().contains(pseudonym)
+    }
+
+    fn make_durable<'a>(
+        &'a self,
+        sights: Vec<FirstSight>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
+        Box::pin(async move {
+            self.calls.fetch_add(1, SeqCst);
+            match self.behaviour {
+                Behaviour::Keep => {
+                    let mut durable = self.durable.lock().unwrap();
+                    durable.extend(sights.iter().map(|sight| sight.pseudonym));
+                    Ok(())
+                }
+                Behaviour::Late => std::future::pending().await,
+                Behaviour::Refuse(code) => Err(Fault::new(code, Stage::Resolve)),
+            }
+        })
+    }
+}
+
+fn kinds() -> Kinds {
+    let kind = |name: &str, prefix: &str, normaliser| Kind {
+        name: name.into(),
+        class: Class::Person,
+        prefix: prefix.into(),
+        normaliser,
+    };
+    Kinds::new(vec![
+        kind("subscriber", "sub", Normaliser::Subscriber),
+        kind("email", "eml", Normaliser::Email),
+    ])
+}
+
+fn scope(scope: Scope) -> Action {
+    Action::Pseudonym {
+        kind: SUBSCRIBER,
+        scope,
+    }
+}
+
+fn job(keeper: &Arc<TestKeeper>, format: Format, action: Action) -> Job {
+    Job {
+        policy: policy(Unlisted::Keep, RecordUnit::Auto, &[("$.id", action)]),
+        kinds: Arc::new(kinds()),
+        format,
+        keeper: Some(keeper.clone()),
+        limits: Arc::new(Limits::default()),
+        own: None,
+    }
+}
+
+fn rewrite(keeper: &Arc<TestKeeper>, body: &[u8], out: &mut Vec<u8>) -> Result<Summary, Fault> {
+    let job = job(keeper, Format::Ndjson, scope(Scope::Domain));
+    run_job(job, body, body.len(), out)
+}
+
+fn run_job(job: Job, body: &[u8], cut: usize, out: &mut Vec<u8>) -> Result<Summary, Fault> {
+    run(async {
+        let mut rewriter = Rewriter::new(job);
+        for chunk in body.chunks(cut) {
+            rewriter.push(chunk, out).await?;
+        }
+        rewriter.finish(out).await
+    })
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
