@@ -50,6 +50,17 @@ pub const HOLD_WAIT: Duration = Duration::from_secs(2);
 /// much before it closes: closing at once makes TCP throw the answer away (RFC 9112, section 9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// After an answer that left part of an HTTP/2 body unread, the stream is read on this long and
+/// this much before it is reset: some clients see an answer only when they have sent everything.
+/// Most uploads fit in; one that does not is reset.
+pub const DISCARD_TIME: Duration = Duration::from_secs(10);
+pub const DISCARD_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A client that sends nothing for this long after its answer has stopped: longer than a round
+/// trip, which is what an opened window takes to bring more.
+pub const DISCARD_QUIET: Duration = Duration::from_millis(500);
+
 // --- policies -----------------------------------------------------------------------------
 
 /// Rules of one policy: each record shape has tens of places, and slots carry a rule in 16 bits.

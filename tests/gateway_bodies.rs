@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptonym::config::{Format, Limits, ResponseBody};
 use http::Request;
@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use support::backend::{Backend, serve};
 use support::certificates::Certificates;
 use support::gateway::{Gateway, opaque, rewriting};
-use support::h2::{Sent, h2};
+use support::h2::{DATA, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, Sent, h2, number};
 use support::raw::{End, field, status};
 use tokio::io::AsyncWriteExt;
 
@@ -424,4 +424,118 @@ async fn path_03_an_answer_to_restore_is_private_whole_and_plain() {
     let mut client = gateway.h1().await;
     client.send(with_length("/own", LINE.len()) + LINE).await;
     assert_eq!(status(&client.answer().await.0), 403);
+}
+
+/// The answer on one stream: its body, and the reason of the reset that follows it, if the
+/// request has not ended.
+async fn answer_on(client: &mut Frames, stream: u32, ended: bool) -> (String, Option<u32>) {
+    let mut body = Vec::new();
+    let mut whole = None;
+    loop {
+        let frame = client.read().await;
+        assert_ne!(frame.kind, GOAWAY);
+        if frame.stream != stream {
+            continue;
+        }
+        match frame.kind {
+            DATA => body.extend(&frame.payload),
+            RST_STREAM => {
+                let whole: Instant = whole.expect("no reset before the end of the answer");
+                assert!(whole.elapsed() < Duration::from_secs(1));
+                let body = String::from_utf8(body).unwrap();
+                return (body, Some(number(&frame.payload)));
+            }
+            _ => {}
+        }
+        if matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0 {
+            if ended {
+                return (String::from_utf8(body).unwrap(), None);
+            }
+            whole = Some(Instant::now());
+        }
+    }
+}
+
+/// A backend that answers at the head, reads nothing and does not leave.
+async fn early() -> Backend {
+    Backend::start(None, |mut raw, _| async move {
+        raw.head().await.unwrap();
+        raw.send("HTTP/1.1 429 Slow Down\r\ncontent-length: 4\r\n\r\nlate")
+            .await;
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+fn refused_at(line: usize, lines: usize) -> String {
+    LINE.repeat(line) + "{\"bad\":1}\n" + &LINE.repeat(lines - line)
+}
+
+#[tokio::test]
+async fn path_03_an_abandoned_http_2_stream_is_reset_without_an_error() {
+    let backend = early().await;
+    let gateway = gateway(&backend);
+    let mut client = Frames::open(&gateway).await;
+    let mut sent = 0;
+    let lines = LINE.repeat(40_000);
+    for (path, body, expected) in [
+        ("/streamed", refused_at(0, 40_000), "rejected-place"),
+        ("/streamed", refused_at(3000, 40_000), "rejected-place"),
+        ("/held", lines.clone(), "body-too-large"),
+        ("/nowhere", lines.clone(), "no-route"),
+        ("/any", lines.clone(), "late"),
+        ("/streamed", lines, "late"),
+    ] {
+        // Stops when its window is used up, and says no end.
+        let stream = client.post(path).await;
+        sent += client.push(stream, body.as_bytes(), false).await;
+        let (answer, reset) = answer_on(&mut client, stream, false).await;
+        assert!(answer.contains(expected), "{path}: {answer}");
+        assert_eq!(reset, Some(0), "{path}");
+    }
+    // What was never read has not used up the connection's window: the next stream goes on.
+    assert!(sent > 1 << 20, "{sent}");
+    let stream = client.post("/streamed").await;
+    let body = refused_at(0, 40_000);
+    client.push(stream, body.as_bytes(), true).await;
+    client.end(stream).await;
+    let (answer, _) = answer_on(&mut client, stream, true).await;
+    assert!(answer.contains("rejected-place"), "{answer}");
+}
+
+#[tokio::test]
+async fn path_03_a_client_that_sends_all_before_it_looks_gets_its_answer() {
+    let backend = early().await;
+    let gateway = gateway(&backend);
+    let mut client = Frames::open(&gateway).await;
+    for (path, expected) in [
+        ("/streamed", "rejected-place"),
+        ("/held", "body-too-large"),
+        ("/any", "late"),
+    ] {
+        let stream = client.post(path).await;
+        let body = refused_at(0, 200_000);
+        let sent = client.push(stream, body.as_bytes(), true).await;
+        assert_eq!(sent, body.len());
+        client.end(stream).await;
+        let (answer, _) = answer_on(&mut client, stream, true).await;
+        assert!(answer.contains(expected), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn path_03_a_client_that_waits_on_a_reset_stream_is_not_left_waiting() {
+    let backend = early().await;
+    let gateway = gateway(&backend);
+    let mut client = Frames::open(&gateway).await;
+    let stream = client.post("/streamed").await;
+    client
+        .push(stream, refused_at(0, 1000).as_bytes(), false)
+        .await;
+    let (_, reset) = answer_on(&mut client, stream, false).await;
+    assert_eq!(reset, Some(0));
+    // Neither at once, which would break other streams off, nor only after `idle_time`.
+    let start = Instant::now();
+    while client.read().await.kind != GOAWAY {}
+    assert!(start.elapsed() > Duration::from_secs(1));
 }

@@ -60,8 +60,10 @@ impl Clock {
         InFlight(self.clone())
     }
 
-    /// Part of a request body will not be read: the connection lingers before it closes.
+    /// Part of a request body will not be read: HTTP/1.1 lingers before it closes. In HTTP/2 the
+    /// client may be waiting for a window that never opens: the connection is not kept idle long.
     pub fn leave_unread(&self) {
+        self.idle_since.store(self.now(), Relaxed);
         self.unread.store(true, Relaxed);
     }
 
@@ -95,7 +97,12 @@ impl Clock {
         if heads && older(self.head_since.load(Relaxed), limits.head_time) {
             return Some(Verdict::SlowHead);
         }
-        older(self.idle_since.load(Relaxed), limits.idle_time).then_some(Verdict::Idle)
+        let idle_time = if self.unread.load(Relaxed) {
+            limits.idle_time.min(LINGER_TIME)
+        } else {
+            limits.idle_time
+        };
+        older(self.idle_since.load(Relaxed), idle_time).then_some(Verdict::Idle)
     }
 
     fn now(&self) -> u64 {
@@ -270,6 +277,20 @@ mod tests {
         assert_eq!(clock.judge(&limits(0), true), None);
         drop(flying);
         assert_eq!(clock.judge(&limits(0), false), Some(Verdict::Idle));
+    }
+
+    #[test]
+    fn a_connection_with_a_body_left_unread_is_not_kept_idle_long() {
+        let clock = Clock {
+            start: Instant::now() - 2 * LINGER_TIME,
+            ..Clock::default()
+        };
+        let long = limits(60_000);
+        assert_eq!(clock.judge(&long, false), None);
+        clock.leave_unread();
+        assert_eq!(clock.judge(&long, false), None);
+        clock.idle_since.store(1, Relaxed);
+        assert_eq!(clock.judge(&long, false), Some(Verdict::Idle));
     }
 
     #[tokio::test]

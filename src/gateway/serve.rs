@@ -144,6 +144,10 @@ fn answer(
 }
 
 impl Conn {
+    pub fn is_h2(&self) -> bool {
+        self.delivery.is_none()
+    }
+
     fn new(
         worker: Arc<Worker>,
         stream: &TlsStream<TcpStream>,

@@ -54,6 +54,11 @@ impl Delivery {
         self.0.load(Ordering::Acquire) == CLEAN
     }
 
+    /// Part of a message has not been handed over, and now never will be.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.0.load(Ordering::Acquire), ARMED | ABORTED)
+    }
+
     fn is_aborted(&self) -> bool {
         self.0.load(Ordering::Acquire) == ABORTED
     }

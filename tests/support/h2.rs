@@ -1,13 +1,16 @@
 //! An HTTP/2 client of the gateway, with bodies that come when the test sends them.
 
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
@@ -52,4 +55,159 @@ pub async fn h2(gateway: &Gateway) -> SendRequest<Sent> {
     let (sender, connection) = handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);
     sender
+}
+
+/// A frame as it stood on the wire.
+#[derive(Debug)]
+pub struct Wire {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const GOAWAY: u8 = 7;
+pub const END_STREAM: u8 = 1;
+
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A connection frame by frame (RFC 9113), for what a library would smooth over.
+pub struct Frames {
+    raw: Raw,
+    next: u32,
+    /// What may still be sent: on the connection, and on each new stream.
+    connection: i64,
+    initial: i64,
+    streams: HashMap<u32, i64>,
+    /// Frames that came while something was being sent.
+    seen: VecDeque<Wire>,
+}
+
+impl Frames {
+    /// Connects, and waits for the gateway's settings.
+    pub async fn open(gateway: &Gateway) -> Self {
+        let tls = gateway.certificates.client(&[b"h2"], false);
+        let mut raw = Raw::tls(gateway.address, tls).await;
+        raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut me = Self {
+            raw,
+            next: 1,
+            connection: 65_535,
+            initial: 65_535,
+            streams: HashMap::new(),
+            seen: VecDeque::new(),
+        };
+        me.write(SETTINGS, 0, 0, &[]).await;
+        while me.read().await.kind != SETTINGS {}
+        me
+    }
+
+    /// Begins a POST whose body follows.
+    pub async fn post(&mut self, path: &str) -> u32 {
+        // `:method: POST` and `:scheme: https` of the static table, two literals (RFC 7541, 6.2.2).
+        let mut block = vec![0x83, 0x87];
+        for (name, value) in [(4, path), (1, "localhost")] {
+            block.extend([name, u8::try_from(value.len()).unwrap()]);
+            block.extend(value.as_bytes());
+        }
+        let stream = self.next;
+        self.next += 2;
+        self.streams.insert(stream, self.initial);
+        self.write(HEADERS, END_HEADERS, stream, &block).await;
+        stream
+    }
+
+    /// Sends these bytes as the windows allow, not looking at what is answered meanwhile. Who is
+    /// not `patient` stops when the stream's own window is used up. Gives back how much went.
+    pub async fn push(&mut self, stream: u32, bytes: &[u8], patient: bool) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() && (patient || self.streams[&stream] > 0) {
+            let most = self.connection.min(self.streams[&stream]).clamp(0, 16_384);
+            let part = &bytes[sent..bytes.len().min(sent + most as usize)];
+            if part.is_empty() {
+                let frame = self.take().await;
+                self.seen.push_back(frame);
+                continue;
+            }
+            self.write(DATA, 0, stream, part).await;
+            sent += part.len();
+            self.connection -= part.len() as i64;
+            *self.streams.get_mut(&stream).unwrap() -= part.len() as i64;
+        }
+        sent
+    }
+
+    pub async fn end(&mut self, stream: u32) {
+        self.write(DATA, END_STREAM, stream, &[]).await;
+    }
+
+    /// The next frame, in the order of their coming.
+    pub async fn read(&mut self) -> Wire {
+        match self.seen.pop_front() {
+            Some(frame) => frame,
+            None => self.take().await,
+        }
+    }
+
+    /// Takes a frame off the wire, and does what it asks for.
+    async fn take(&mut self) -> Wire {
+        let reading = async {
+            let mut head = [0; 9];
+            self.raw.stream.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            self.raw.stream.read_exact(&mut payload).await.unwrap();
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            Wire {
+                kind: head[3],
+                flags: head[4],
+                stream,
+                payload,
+            }
+        };
+        let frame = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        let frame = frame.expect("a frame");
+        match frame.kind {
+            SETTINGS if frame.flags & ACK == 0 => {
+                for setting in frame.payload.chunks(6) {
+                    if setting[..2] == [0, 4] {
+                        self.initial = i64::from(number(&setting[2..]));
+                    }
+                }
+                self.write(SETTINGS, ACK, 0, &[]).await;
+            }
+            PING if frame.flags & ACK == 0 => self.write(PING, ACK, 0, &frame.payload).await,
+            WINDOW_UPDATE => {
+                let more = i64::from(number(&frame.payload));
+                if frame.stream == 0 {
+                    self.connection += more;
+                } else if let Some(window) = self.streams.get_mut(&frame.stream) {
+                    *window += more;
+                }
+            }
+            _ => {}
+        }
+        frame
+    }
+
+    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = length[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        self.raw.send(frame).await;
+    }
+}
+
+/// A number as frames write it: four bytes, the first bit reserved.
+pub fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes.try_into().unwrap()) & (u32::MAX >> 1)
 }

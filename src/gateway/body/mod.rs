@@ -7,9 +7,11 @@
 //! - [`media`]: what the body is, by its head alone;
 //! - [`hold`]: bodies that fit are taken whole, within a budget;
 //! - [`stream`]: larger ones go through a pump, two chunks in flight;
+//! - [`discard`]: the rest of an HTTP/2 body that nobody wants;
 //! - [`outgoing`], [`answer`]: the body types that hyper sends to backend and client.
 
 pub mod answer;
+pub mod discard;
 pub mod hold;
 pub mod media;
 pub mod outgoing;

@@ -14,12 +14,14 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::discard::discard;
 use crate::error::{Code, Fault, Side, Stage};
 use crate::gateway::story::Story;
 
 /// A body that is being read.
 pub struct Reader {
-    body: Incoming,
+    /// `None` once it has been given up.
+    body: Option<Incoming>,
     from: Side,
     story: Arc<Story>,
     ended: bool,
@@ -38,7 +40,7 @@ impl Reader {
 
     fn new(body: Incoming, from: Side, story: Arc<Story>) -> Self {
         Self {
-            body,
+            body: Some(body),
             from,
             story,
             ended: false,
@@ -53,12 +55,12 @@ impl Reader {
 
     /// Nothing more will come; true at once for a message without a body.
     pub fn has_ended(&self) -> bool {
-        self.ended || self.body.is_end_stream()
+        self.ended || self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// The length still to come, if the sender has said it.
     pub fn exact(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        self.body.as_ref().and_then(|b| b.size_hint().exact())
     }
 
     /// The next chunk, or `None` at the end.
@@ -94,7 +96,8 @@ impl Reader {
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         while !self.has_ended() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Some(body) = &mut self.body else { break };
+            let frame = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(_)) => {
                     return Poll::Ready(Err(self.fault(Code::Truncated, Code::BackendBroken)));
@@ -142,8 +145,13 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.from == Side::Client && !self.has_ended() {
-            self.story.conn.clock.leave_unread();
+        if self.from != Side::Client || self.has_ended() {
+            return;
+        }
+        let conn = &self.story.conn;
+        match self.body.take() {
+            Some(body) if conn.is_h2() => discard(body, conn.clock.clone()),
+            _ => conn.clock.leave_unread(),
         }
     }
 }

@@ -12,6 +12,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::config;
@@ -71,9 +72,12 @@ pub fn targets(backend: &config::Backend) -> Result<Vec<Target>, TlsError> {
     backend.urls.iter().map(target).collect()
 }
 
+/// A connection that is open: what sends on it, how far that has got, and the task that runs it.
+pub type Connected = (SendRequest<Outgoing>, Arc<Delivery>, AbortHandle);
+
 /// # Errors
 /// Whatever TCP, TLS or HTTP says; the caller reports only that it failed.
-pub async fn connect(target: &Target) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>)> {
+pub async fn connect(target: &Target) -> io::Result<Connected> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
     tcp.set_nodelay(true)?;
     match &target.tls {
@@ -82,9 +86,7 @@ pub async fn connect(target: &Target) -> io::Result<(SendRequest<Outgoing>, Arc<
     }
 }
 
-async fn speak<S: Socket + 'static>(
-    stream: S,
-) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>)> {
+async fn speak<S: Socket + 'static>(stream: S) -> io::Result<Connected> {
     let delivery = Arc::new(Delivery::default());
     let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
     let (sender, connection) = Builder::new()
@@ -93,6 +95,6 @@ async fn speak<S: Socket + 'static>(
         .await
         .map_err(io::Error::other)?;
     // Its errors reach the exchange through the sender or the body.
-    tokio::spawn(connection);
-    Ok((sender, delivery))
+    let task = tokio::spawn(connection).abort_handle();
+    Ok((sender, delivery, task))
 }

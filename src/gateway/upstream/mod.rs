@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::AbortHandle;
 
 use self::connect::Target;
 use super::body::outgoing::Outgoing;
@@ -47,6 +48,7 @@ struct Pool {
 pub struct Link {
     sender: SendRequest<Outgoing>,
     delivery: Arc<Delivery>,
+    task: AbortHandle,
     backend: usize,
     target: usize,
     born: Instant,
@@ -165,13 +167,14 @@ impl Upstreams {
         for attempt in 0..pool.targets.len() {
             let target = (first + attempt) % pool.targets.len();
             let connecting = connect::connect(&pool.targets[target]);
-            if let Ok(Ok((sender, delivery))) = tokio::time::timeout_at(deadline, connecting).await
-            {
+            let connected = tokio::time::timeout_at(deadline, connecting).await;
+            if let Ok(Ok((sender, delivery, task))) = connected {
                 self.metrics.upstream_opened.inc();
                 let now = Instant::now();
                 return Ok(Link {
                     sender,
                     delivery,
+                    task,
                     backend,
                     target,
                     born: now,
@@ -213,5 +216,15 @@ impl Pool {
 impl Link {
     fn is_fresh(&self) -> bool {
         self.idle_since.elapsed() < limits::POOL_IDLE_TIME && !self.sender.is_closed()
+    }
+}
+
+impl Drop for Link {
+    /// A request that is still travelling when its exchange is over ends here. hyper would go on
+    /// sending, and hold the client's body, as long as a deaf backend keeps the connection open.
+    fn drop(&mut self) {
+        if self.delivery.is_cut() {
+            self.task.abort();
+        }
     }
 }
