@@ -31,7 +31,7 @@ const FIELDS: [(&str, &str, &str, Normaliser); 4] = [
         Normaliser::Subscriber,
     ),
     ("$.email", "email", "eml", Normaliser::Email),
-    ("$.nhs_number", "nhs-number", "nhs", Normaliser::NhsNumber),
+    ("$.kit_id", "kit", "kit", Normaliser::Kit),
     ("$.ethnicity", "ethnicity", "eth", Normaliser::Text),
 ];
 
