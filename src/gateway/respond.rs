@@ -38,7 +38,7 @@ pub struct Exchange<'a> {
 }
 
 pub async fn respond(
-    exchange: Exchange<'_>,
+    mut exchange: Exchange<'_>,
     response: Response<Incoming>,
 ) -> Result<Response<Answer>, Box<Refused>> {
     let story = exchange.story;
@@ -68,6 +68,11 @@ pub async fn respond(
     let reader = Reader::of_backend(body, story.clone());
     let answer = match format {
         _ if exchange.head_request || reader.has_ended() => {
+            // An empty success is told only when the request has gone well to its end: once
+            // its head has left there is nothing left to break off.
+            if let (true, Some(pump)) = (parts.status.is_success(), &mut exchange.pump) {
+                wholly_sent(pump, story).await?;
+            }
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
         Some((policy, format)) => restore(exchange, policy, format, reader).await?,
@@ -104,10 +109,7 @@ async fn restore(
     let shared = &story.conn.worker.shared;
     if let Some(pump) = &mut pump {
         // What the client sent is known, and counted, only when all of it has been read.
-        pump.finished().await;
-        if let Some(fault) = story.fault() {
-            return Err(fault.clone());
-        }
+        wholly_sent(pump, story).await?;
         if let (Some(own), Some(peer)) = (&own, &story.conn.peer) {
             charge(shared, own, peer)?;
         }
@@ -129,6 +131,22 @@ async fn restore(
             Ok(Answer::stream(pieces, story.clone(), link, pumps))
         }
     }
+}
+
+/// Waits for the end of the request's body, as long as the backend takes it.
+///
+/// # Errors
+/// What went wrong with the body, or [`Code::BackendSlow`] where the backend has answered and
+/// does not read on.
+async fn wholly_sent(pump: &mut Pump, story: &Story) -> Result<(), Fault> {
+    let time = story.conn.worker.shared.limits.response_time;
+    tokio::select! {
+        () = pump.finished() => {}
+        () = story.backend_silence(time) => {
+            return Err(Fault::new(Code::BackendSlow, Stage::Send));
+        }
+    }
+    story.fault().map_or(Ok(()), |fault| Err(fault.clone()))
 }
 
 /// Counts what this request brought against the client's day.
