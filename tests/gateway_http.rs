@@ -150,6 +150,16 @@ async fn path_03_heads_that_cannot_be_trusted_never_reach_a_backend() {
         ),
         ("GET /%61ny%2f HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
         ("GET //any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        ("GET /%61ny HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (
+            "GET /asked/a/j%73on HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
+        (
+            "GET /asked/a/b;x=1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
+        ("GET /any HTTP/1.1\r\nhost: localhost.\r\n\r\n", 400),
         (
             "GET /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
             400,
