@@ -22,6 +22,18 @@ pub struct Route {
     methods: Vec<Method>,
 }
 
+/// What a route takes that lists no methods. Any token is a method (RFC 9110, section 9.1), and
+/// an unknown one could be an identifier.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 /// The table of all routes.
 pub struct Routes {
     all: Vec<Route>,
@@ -87,7 +99,7 @@ impl Routes {
         let mut allowed: Vec<&str> = Vec::new();
         for &index in here {
             let route = &self.all[index];
-            if route.methods.is_empty() || route.methods.contains(method) {
+            if route.methods.contains(method) {
                 return Ok((index, route));
             }
             allowed.extend(route.methods.iter().map(Method::as_str));
@@ -123,11 +135,13 @@ impl Route {
                 .map(|n| n.parse().map_err(|_| format!("{n} is no header name")))
                 .collect()
         };
-        let methods: Result<Vec<Method>, String> = route
-            .methods
-            .iter()
+        let methods = route.methods.iter();
+        let mut methods = methods
             .map(|m| m.parse().map_err(|_| format!("{m} is no method")))
-            .collect();
+            .collect::<Result<Vec<Method>, String>>()?;
+        if methods.is_empty() {
+            methods = METHODS.to_vec();
+        }
         Ok(Self {
             request_headers: names(&route.request_headers)?,
             response_headers: names(&route.response_headers)?,
@@ -135,7 +149,7 @@ impl Route {
             unlisted_capture: captures(&route.path)
                 .find(|name| !route.captures.iter().any(|c| c == name))
                 .map(|name| format!("/{{{name}}}").into_boxed_str()),
-            methods: methods?,
+            methods,
             config: route.clone(),
         })
     }
@@ -256,6 +270,13 @@ pub(crate) mod tests {
         let (code, allow) = find("a", "/v1", Method::DELETE).unwrap_err();
         assert_eq!(code, Code::MethodNotAllowed);
         assert_eq!(allow.unwrap(), "POST, GET");
+        let odd = Method::from_bytes(b"SUB-00001").unwrap();
+        let (code, allow) = find("b", "/v2", odd).unwrap_err();
+        assert_eq!(code, Code::MethodNotAllowed);
+        assert_eq!(
+            allow.unwrap(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+        );
         // Another place's route is no way around this one's methods.
         let (code, _) = find("a", "/v1", Method::PUT).unwrap_err();
         assert_eq!(code, Code::MethodNotAllowed);
