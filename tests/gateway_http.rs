@@ -330,6 +330,27 @@ async fn path_03_head_204_304_206_and_informational_answers() {
 }
 
 #[tokio::test]
+async fn path_03_a_location_never_leads_to_another_host() {
+    for (sent, expected) in [
+        ("http://localhost//evil/x", None),
+        ("https://localhost/\\evil", None),
+        ("/\\evil", None),
+        ("/\t/evil", None),
+        ("//evil", None),
+        ("http://localhost/x?y", Some("/x?y")),
+        ("/x//y", Some("/x//y")),
+    ] {
+        let answer =
+            format!("HTTP/1.1 303 See Other\r\nlocation: {sent}\r\ncontent-length: 0\r\n\r\n");
+        let backend = Backend::answering(answer.leak()).await;
+        let gateway = gateway(&backend, |_| ()).await;
+        let (head, _) = once(&gateway, "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(status(&head), 303);
+        assert_eq!(field(&head, "location"), expected, "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn path_03_silent_and_slow_connections_are_closed() {
     let backend = Backend::answering(OK).await;
     let gateway = gateway(&backend, |l| {
