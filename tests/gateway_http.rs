@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptonym::config::{Limits, QueryRule, RequestBody};
+use cryptonym::config::{Limits, QueryRule, RequestBody, ResponseBody};
+use cryptonym::tls::{Role, client_config};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use support::backend::{Backend, serve};
@@ -326,6 +327,43 @@ async fn path_03_head_204_304_206_and_informational_answers() {
             }
         }
         assert!(expected == 502 || backend.connections() == 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn path_03_only_the_role_client_counts_as_a_client() {
+    let mut backend = Backend::answering(OK).await;
+    let certificates = Arc::new(Certificates::new());
+    let made = &certificates.made;
+    let mut known = opaque("known", "/known");
+    known.client_certificate = true;
+    let mut own = opaque("own", "/own");
+    own.response = ResponseBody::RestoreOwn(1);
+    let routes = vec![opaque("any", "/any"), known, own];
+    let mut config = support::gateway::config(&certificates, &backend, routes, Limits::default());
+    // One CA for everybody, as an operator may have it.
+    config.gateway.as_mut().unwrap().tls.client_ca = Some(made.vault_ca.clone());
+    let metrics = Arc::new(cryptonym::gateway::metrics::Metrics::new());
+    let running = cryptonym::gateway::start(&config, None, metrics).unwrap();
+    for role in [Role::Investigator, Role::Officer] {
+        let pair = &made.person(role).unwrap().pair;
+        let pair = Some((&*pair.certificate, &*pair.key));
+        let tls = client_config(Some(certificates.ca()), pair, false, &[b"http/1.1"]).unwrap();
+        let mut client = Raw::tls(running.addresses()[0], tls).await;
+        for path in ["/known", "/own"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            client.send(request).await;
+            let (head, body) = client.answer().await;
+            assert_eq!(status(&head), 403, "{path}");
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "client-certificate");
+        }
+        assert!(backend.saw_nothing());
+        // The certificate itself was taken.
+        let request = "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.send(request).await;
+        assert_eq!(status(&client.answer().await.0), 200);
+        backend.next().await;
     }
 }
 

@@ -136,7 +136,5 @@ async fn restore(
 /// # Errors
 /// [`Code::RestoreBudget`].
 pub fn charge(shared: &Shared, own: &OwnIdentifiers, peer: &Peer) -> Result<(), Fault> {
-    shared
-        .restore
-        .charge(&peer.fingerprint, own.marks().into_iter())
+    shared.restore.charge(peer, own.marks().into_iter())
 }
