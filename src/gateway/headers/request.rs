@@ -54,10 +54,11 @@ pub fn build(
     if let Some(cookies) = cookie::request(&from, &route.config.cookies) {
         to.insert(header::COOKIE, cookies);
     }
-    if has_body && matches!(route.config.request, RequestBody::Policy(_)) {
-        if let Some(made) = content_type(&from, route) {
-            to.insert(header::CONTENT_TYPE, made);
-        }
+    if has_body
+        && matches!(route.config.request, RequestBody::Policy(_))
+        && let Some(made) = content_type(&from, route)
+    {
+        to.insert(header::CONTENT_TYPE, made);
     }
     let connection = hop::Named::of(&from);
     let mut last = None;
