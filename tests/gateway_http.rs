@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptonym::config::{Limits, QueryRule, RequestBody};
+use cryptonym::config::{Limits, QueryRule, RequestBody, ResponseBody};
+use cryptonym::tls::{Role, client_config};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use support::backend::{Backend, serve};
@@ -69,7 +70,7 @@ async fn path_03_a_request_goes_through_http_1_and_http_2() {
     assert_eq!(field(&seen.head, "via"), Some("1.1 cryptonym"));
     assert_eq!(
         field(&seen.head, "forwarded"),
-        Some("for=unknown;proto=https;host=\"localhost\"")
+        Some("for=unknown;proto=https")
     );
     let own = format!("localhost:{}", backend.address.port());
     assert_eq!(field(&seen.head, "host"), Some(&*own));
@@ -150,10 +151,21 @@ async fn path_03_heads_that_cannot_be_trusted_never_reach_a_backend() {
         ),
         ("GET /%61ny%2f HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
         ("GET //any HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        ("GET /%61ny HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (
+            "GET /asked/a/j%73on HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
+        (
+            "GET /asked/a/b;x=1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            400,
+        ),
+        ("GET /any HTTP/1.1\r\nhost: localhost.\r\n\r\n", 400),
         (
             "GET /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
             400,
         ),
+        ("SUB-00001 /any HTTP/1.1\r\nhost: localhost\r\n\r\n", 405),
         ("GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n", 404),
         (
             "POST /none HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
@@ -222,6 +234,22 @@ async fn path_06_query_captures_and_cookies_pass_only_where_listed() {
     let seen = backend.next().await;
     assert!(seen.head.starts_with("GET /asked/a/b?p%61ge=1 "));
     assert_eq!(field(&seen.head, "cookie"), Some("theme=x"));
+}
+
+#[tokio::test]
+async fn path_06_fields_of_a_rewritten_request_carry_no_identifier() {
+    let mut backend = Backend::answering(OK).await;
+    let gateway = gateway(&backend, |_| ()).await;
+    let request = "POST /json HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\n\
+        content-type: application/SUB-00001+json; id=SUB-00001\r\ncontent-language: SUB-00001\r\n\
+        accept: application/SUB-00001\r\naccept-language: SUB-00001\r\nprefer: SUB-00001\r\n\
+        accept-encoding: gzip, SUB-00001\r\ncache-control: SUB-00001\r\n\
+        if-none-match: \"SUB-00001\"\r\n\r\n{\"n\":1}";
+    assert_eq!(status(&once(&gateway, request).await.0), 200);
+    let seen = backend.next().await;
+    assert_eq!(field(&seen.head, "content-type"), Some("application/json"));
+    assert!(!seen.head.contains("SUB"), "{}", seen.head);
+    assert_eq!(seen.body.unwrap(), b"{\"n\":1}");
 }
 
 #[tokio::test]
@@ -299,6 +327,64 @@ async fn path_03_head_204_304_206_and_informational_answers() {
             }
         }
         assert!(expected == 502 || backend.connections() == 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn path_03_only_the_role_client_counts_as_a_client() {
+    let mut backend = Backend::answering(OK).await;
+    let certificates = Arc::new(Certificates::new());
+    let made = &certificates.made;
+    let mut known = opaque("known", "/known");
+    known.client_certificate = true;
+    let mut own = opaque("own", "/own");
+    own.response = ResponseBody::RestoreOwn(1);
+    let routes = vec![opaque("any", "/any"), known, own];
+    let mut config = support::gateway::config(&certificates, &backend, routes, Limits::default());
+    // One CA for everybody, as an operator may have it.
+    config.gateway.as_mut().unwrap().tls.client_ca = Some(made.vault_ca.clone());
+    let metrics = Arc::new(cryptonym::gateway::metrics::Metrics::new());
+    let running = cryptonym::gateway::start(&config, None, metrics).unwrap();
+    for role in [Role::Investigator, Role::Officer] {
+        let pair = &made.person(role).unwrap().pair;
+        let pair = Some((&*pair.certificate, &*pair.key));
+        let tls = client_config(Some(certificates.ca()), pair, false, &[b"http/1.1"]).unwrap();
+        let mut client = Raw::tls(running.addresses()[0], tls).await;
+        for path in ["/known", "/own"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            client.send(request).await;
+            let (head, body) = client.answer().await;
+            assert_eq!(status(&head), 403, "{path}");
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "client-certificate");
+        }
+        assert!(backend.saw_nothing());
+        // The certificate itself was taken.
+        let request = "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.send(request).await;
+        assert_eq!(status(&client.answer().await.0), 200);
+        backend.next().await;
+    }
+}
+
+#[tokio::test]
+async fn path_03_a_location_never_leads_to_another_host() {
+    for (sent, expected) in [
+        ("http://localhost//evil/x", None),
+        ("https://localhost/\\evil", None),
+        ("/\\evil", None),
+        ("/\t/evil", None),
+        ("//evil", None),
+        ("http://localhost/x?y", Some("/x?y")),
+        ("/x//y", Some("/x//y")),
+    ] {
+        let answer =
+            format!("HTTP/1.1 303 See Other\r\nlocation: {sent}\r\ncontent-length: 0\r\n\r\n");
+        let backend = Backend::answering(answer.leak()).await;
+        let gateway = gateway(&backend, |_| ()).await;
+        let (head, _) = once(&gateway, "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(status(&head), 303);
+        assert_eq!(field(&head, "location"), expected, "{sent}");
     }
 }
 

@@ -87,7 +87,6 @@ async fn forward(
     let mut request = Request::new(outgoing);
     *request.headers_mut() = headers::request::build(
         std::mem::take(&mut parts.headers),
-        &authority,
         parts.version,
         &parts.method,
         route,

@@ -20,7 +20,7 @@ use crate::error::{Code, Fault, Stage};
 use crate::limits;
 use crate::rewrite::Rewriter;
 use crate::rewrite::own::OwnIdentifiers;
-use crate::tls::identity::Peer;
+use crate::tls::identity::{Peer, Role};
 
 /// What a route does with a request's body.
 pub enum Plan {
@@ -59,7 +59,9 @@ pub fn grant(
 ) -> Result<Granted, Fault> {
     let config = &route.config;
     let restores = matches!(config.response, ResponseBody::RestoreOwn(_));
-    if (config.client_certificate || restores) && peer.is_none() {
+    // The vault's people are no clients, even where one CA has signed for both.
+    let client = peer.is_some_and(|p| p.role == Role::Client);
+    if (config.client_certificate || restores) && !client {
         return Err(refuse(Code::ClientCertificate));
     }
     route.check_captures()?;

@@ -154,7 +154,5 @@ async fn wholly_sent(pump: &mut Pump, story: &Story) -> Result<(), Fault> {
 /// # Errors
 /// [`Code::RestoreBudget`].
 pub fn charge(shared: &Shared, own: &OwnIdentifiers, peer: &Peer) -> Result<(), Fault> {
-    shared
-        .restore
-        .charge(&peer.fingerprint, own.marks().into_iter())
+    shared.restore.charge(peer, own.marks().into_iter())
 }

@@ -9,8 +9,9 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use crate::error::{Code, Fault, Stage};
+use crate::tls::identity::Peer;
 
-/// Counts per client certificate (its fingerprint).
+/// Counts per client id, so that a second or a renewed certificate is no second budget.
 pub struct RestoreBudget {
     most: usize,
     today: Mutex<Today>,
@@ -20,7 +21,7 @@ pub struct RestoreBudget {
 struct Today {
     day: u64,
     /// Eight bytes of each pseudonym: enough to count, and uniformly spread.
-    seen: HashMap<[u8; 32], HashSet<u64>>,
+    seen: HashMap<String, HashSet<u64>>,
 }
 
 impl RestoreBudget {
@@ -35,7 +36,7 @@ impl RestoreBudget {
     /// [`Code::RestoreBudget`].
     pub fn charge(
         &self,
-        client: &[u8; 32],
+        client: &Peer,
         pseudonyms: impl Iterator<Item = u64> + Clone,
     ) -> Result<(), Fault> {
         self.charge_on(day(), client, pseudonyms)
@@ -44,7 +45,7 @@ impl RestoreBudget {
     fn charge_on(
         &self,
         day: u64,
-        client: &[u8; 32],
+        client: &Peer,
         pseudonyms: impl Iterator<Item = u64> + Clone,
     ) -> Result<(), Fault> {
         let lock = self.today.lock();
@@ -55,7 +56,7 @@ impl RestoreBudget {
                 seen: HashMap::new(),
             };
         }
-        let seen = today.seen.entry(*client).or_default();
+        let seen = today.seen.entry(client.id.clone()).or_default();
         let new: HashSet<u64> = pseudonyms.filter(|p| !seen.contains(p)).collect();
         if seen.len() + new.len() > self.most {
             return Err(Fault::new(Code::RestoreBudget, Stage::Authorise));
@@ -73,16 +74,27 @@ fn day() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::identity::Role;
+
+    fn client(id: &str, certificate: u8) -> Peer {
+        Peer {
+            role: Role::Client,
+            id: id.to_owned(),
+            fingerprint: [certificate; 32],
+        }
+    }
 
     #[test]
     fn distinct_identifiers_are_counted_per_client_and_day() {
         let budget = RestoreBudget::new(3);
-        let (a, b) = ([1; 32], [2; 32]);
+        let (a, b) = (client("a", 1), client("b", 2));
         assert!(budget.charge_on(1, &a, [1, 2, 2, 1].into_iter()).is_ok());
         assert!(budget.charge_on(1, &a, [1, 2, 3].into_iter()).is_ok());
         let over = budget.charge_on(1, &a, [4].into_iter()).unwrap_err();
         assert_eq!(over.code, Code::RestoreBudget);
         assert!(budget.charge_on(1, &a, [1].into_iter()).is_ok());
+        let renewed = client("a", 3);
+        assert!(budget.charge_on(1, &renewed, [4].into_iter()).is_err());
         assert!(budget.charge_on(1, &b, [4].into_iter()).is_ok());
         assert!(budget.charge_on(2, &a, [4].into_iter()).is_ok());
     }

@@ -22,6 +22,18 @@ pub struct Route {
     methods: Vec<Method>,
 }
 
+/// What a route takes that lists no methods. Any token is a method (RFC 9110, section 9.1), and
+/// an unknown one could be an identifier.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 /// The table of all routes.
 pub struct Routes {
     all: Vec<Route>,
@@ -67,23 +79,27 @@ impl Routes {
         Ok(Self { all, hosts, any })
     }
 
-    /// The route of this host, path and method, with its index.
+    /// The route of this host, path and method, with its index. A host with routes of its own for
+    /// a path answers for all methods there; the routes without a host are not asked.
     ///
     /// # Errors
-    /// [`Code::NoRoute`] or [`Code::MethodNotAllowed`].
+    /// [`Code::NoRoute`] or [`Code::MethodNotAllowed`]; [`Code::BadRequest`] if the path, written
+    /// in another way, would find other routes.
     pub fn find(
         &self,
         host: &str,
         path: &str,
         method: &Method,
     ) -> Result<(usize, &Route), Box<NoRoute>> {
-        let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
-        let any = self.any.at(path).ok();
-        let here = [own, any].into_iter().flatten().flat_map(|m| m.value);
+        let here = self.at(host, path);
+        if plainest(path).is_some_and(|plain| self.at(host, &plain) != here) {
+            let fault = Fault::new(Code::BadRequest, Stage::Route);
+            return Err(Box::new(NoRoute { fault, allow: None }));
+        }
         let mut allowed: Vec<&str> = Vec::new();
         for &index in here {
             let route = &self.all[index];
-            if route.methods.is_empty() || route.methods.contains(method) {
+            if route.methods.contains(method) {
                 return Ok((index, route));
             }
             allowed.extend(route.methods.iter().map(Method::as_str));
@@ -100,6 +116,13 @@ impl Routes {
         Err(Box::new(NoRoute { fault, allow }))
     }
 
+    /// Routes of one pattern; no two patterns share one.
+    fn at(&self, host: &str, path: &str) -> &[usize] {
+        let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
+        let found = own.or_else(|| self.any.at(path).ok());
+        found.map_or(&[], |m| m.value)
+    }
+
     pub fn get(&self, index: usize) -> &Route {
         &self.all[index]
     }
@@ -112,11 +135,13 @@ impl Route {
                 .map(|n| n.parse().map_err(|_| format!("{n} is no header name")))
                 .collect()
         };
-        let methods: Result<Vec<Method>, String> = route
-            .methods
-            .iter()
+        let methods = route.methods.iter();
+        let mut methods = methods
             .map(|m| m.parse().map_err(|_| format!("{m} is no method")))
-            .collect();
+            .collect::<Result<Vec<Method>, String>>()?;
+        if methods.is_empty() {
+            methods = METHODS.to_vec();
+        }
         Ok(Self {
             request_headers: names(&route.request_headers)?,
             response_headers: names(&route.response_headers)?,
@@ -124,7 +149,7 @@ impl Route {
             unlisted_capture: captures(&route.path)
                 .find(|name| !route.captures.iter().any(|c| c == name))
                 .map(|name| format!("/{{{name}}}").into_boxed_str()),
-            methods: methods?,
+            methods,
             config: route.clone(),
         })
     }
@@ -139,6 +164,28 @@ impl Route {
             }
         }
     }
+}
+
+/// A path with every code decoded that need not be one (RFC 3986, section 3.3), as a backend may
+/// read it; `None` if it has no codes. No pattern has any. The head's check has made sure that
+/// codes are whole.
+fn plainest(path: &str) -> Option<String> {
+    let (first, rest) = path.split_once('%')?;
+    let mut plain = first.to_owned();
+    for part in rest.split('%') {
+        let (code, literal) = part.split_at_checked(2)?;
+        match u8::from_str_radix(code, 16) {
+            Ok(byte) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(literal);
+            }
+            _ => {
+                plain.push('%');
+                plain.push_str(part);
+            }
+        }
+    }
+    Some(plain)
 }
 
 /// Names of `{name}` and `{*name}`; `{{` is a literal brace.
@@ -213,7 +260,8 @@ pub(crate) mod tests {
                 .map_err(|e| (e.fault.code, e.allow))
         };
         assert_eq!(find("a", "/v1", Method::GET).unwrap(), "a-get");
-        assert_eq!(find("a", "/v1", Method::PUT).unwrap(), "any-put");
+        assert_eq!(find("b", "/v1", Method::PUT).unwrap(), "any-put");
+        assert_eq!(find("a", "/v2", Method::PUT).unwrap(), "any");
         assert_eq!(find("b", "/v2", Method::DELETE).unwrap(), "any");
         assert_eq!(
             find("b", "/v3", Method::GET).unwrap_err(),
@@ -221,7 +269,17 @@ pub(crate) mod tests {
         );
         let (code, allow) = find("a", "/v1", Method::DELETE).unwrap_err();
         assert_eq!(code, Code::MethodNotAllowed);
-        assert_eq!(allow.unwrap(), "POST, GET, PUT");
+        assert_eq!(allow.unwrap(), "POST, GET");
+        let odd = Method::from_bytes(b"SUB-00001").unwrap();
+        let (code, allow) = find("b", "/v2", odd).unwrap_err();
+        assert_eq!(code, Code::MethodNotAllowed);
+        assert_eq!(
+            allow.unwrap(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+        );
+        // Another place's route is no way around this one's methods.
+        let (code, _) = find("a", "/v1", Method::PUT).unwrap_err();
+        assert_eq!(code, Code::MethodNotAllowed);
         let (_, one) = routes.find("a", "/v1/7/x/y/z", &Method::GET).unwrap();
         let fault = one.check_captures().unwrap_err();
         assert_eq!(
@@ -230,5 +288,23 @@ pub(crate) mod tests {
         );
         let (_, any) = routes.find("b", "/v2", &Method::GET).unwrap();
         assert_eq!(any.check_captures(), Ok(()));
+    }
+
+    #[test]
+    fn a_path_written_in_another_way_finds_no_other_route() {
+        let all = [
+            route("batch", None, "/v1/items:batch", &[]),
+            route("rest", None, "/v1/{*rest}", &[]),
+        ];
+        let metrics = crate::gateway::metrics::Metrics::new();
+        let routes = Routes::new(&all, |name| metrics.route(name)).unwrap();
+        let find = |path: &str| {
+            let found = routes.find("a", path, &Method::GET);
+            found.map(|(index, _)| index).map_err(|e| e.fault.code)
+        };
+        assert_eq!(find("/v1/items:batch"), Ok(0));
+        assert_eq!(find("/v1/items%3Abatch"), Err(Code::BadRequest));
+        assert_eq!(find("/v1/a%40b%20c%c3%a9"), Ok(1));
+        assert_eq!(find("/v2/a%40b"), Err(Code::NoRoute));
     }
 }

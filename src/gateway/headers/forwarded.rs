@@ -5,17 +5,14 @@
 
 use http::{HeaderValue, Version};
 
-/// `for=unknown;proto=https;host="…"`. `authority` has passed [`crate::gateway::head::check`].
-pub fn forwarded(authority: &str) -> HeaderValue {
+/// `for=unknown;proto=https`, and `;host="…"` with the host that the route is configured for: what
+/// a client wrote as Host may be anything where a route takes any host.
+pub fn forwarded(host: Option<&str>) -> HeaderValue {
     const BARE: HeaderValue = HeaderValue::from_static("for=unknown;proto=https");
-    if authority.is_empty() {
+    let Some(host) = host else {
         return BARE;
-    }
-    let mut text = String::with_capacity(32 + authority.len());
-    text.push_str("for=unknown;proto=https;host=\"");
-    text.push_str(authority);
-    text.push('"');
-    HeaderValue::try_from(text).unwrap_or(BARE)
+    };
+    HeaderValue::try_from(format!("for=unknown;proto=https;host=\"{host}\"")).unwrap_or(BARE)
 }
 
 /// The version that was received, and a name that says nothing about the machine.
@@ -33,8 +30,8 @@ mod tests {
 
     #[test]
     fn the_client_stays_unknown() {
-        let made = forwarded("a.example:8443");
-        assert_eq!(made, "for=unknown;proto=https;host=\"a.example:8443\"");
-        assert_eq!(forwarded(""), "for=unknown;proto=https");
+        let made = forwarded(Some("a.example"));
+        assert_eq!(made, "for=unknown;proto=https;host=\"a.example\"");
+        assert_eq!(forwarded(None), "for=unknown;proto=https");
     }
 }

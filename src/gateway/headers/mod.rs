@@ -5,7 +5,8 @@
 //! it. One room a duty:
 //!
 //! - [`hop`]: fields that belong to one connection;
-//! - [`request`], [`response`]: the standing allow-lists, and what restoring takes away;
+//! - [`request`], [`response`]: what passes, and what rewriting takes away;
+//! - [`standing`]: request fields that pass on every route, and which of their values;
 //! - [`cookie`]: crumbs joined, names listed;
 //! - [`forwarded`]: `Forwarded` and `Via`, made here.
 
@@ -14,3 +15,4 @@ pub mod forwarded;
 pub mod hop;
 pub mod request;
 pub mod response;
+pub mod standing;

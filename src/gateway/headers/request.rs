@@ -2,26 +2,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use super::{cookie, forwarded, hop};
-use crate::config::{RequestBody, ResponseBody};
+use super::{cookie, forwarded, hop, standing};
+use crate::config::{Format, RequestBody, ResponseBody};
+use crate::gateway::body::media;
 use crate::gateway::routes::Route;
 
-/// Fields that pass on every route. `user-agent` (technical data), `authorization`, `referer`,
-/// `origin`, `baggage`, trace fields and everything else pass only where a route lists them.
-fn standing(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "accept"
-            | "accept-language"
-            | "cache-control"
-            | "content-language"
-            | "content-type"
-            | "prefer"
-    )
-}
-
-/// Fields about the response's representation: they pass where the response is not rewritten,
-/// because a coded, partial or conditional answer cannot be.
+/// Fields about the response's representation. They are stripped where the response is rewritten,
+/// because a coded, partial or conditional answer cannot be. What a client writes into them is
+/// its own (an entity tag is any text), so they pass by themselves only on opaque routes.
 fn about_the_response(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -35,10 +23,19 @@ fn about_the_response(name: &HeaderName) -> bool {
     )
 }
 
+/// The media type of a rewritten body: what it was parsed as, in our words. A client's own may
+/// have parameters, or a subtype made of anything.
+fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
+    let format = media::request(from, route.config.format).ok()?;
+    Some(HeaderValue::from_static(match format {
+        Format::Json => "application/json",
+        Format::Ndjson => "application/x-ndjson",
+    }))
+}
+
 /// Moves what passes into a new list, and adds what is made here.
 pub fn build(
     mut from: HeaderMap,
-    authority: &str,
     version: Version,
     method: &Method,
     route: &Route,
@@ -49,10 +46,19 @@ pub fn build(
     let rewritten_response = !matches!(route.config.response, ResponseBody::Pass);
     let mut to = HeaderMap::with_capacity(12);
     to.insert(header::HOST, host);
-    to.insert(header::FORWARDED, forwarded::forwarded(authority));
+    to.insert(
+        header::FORWARDED,
+        forwarded::forwarded(route.config.host.as_deref()),
+    );
     to.insert(header::VIA, forwarded::via(version));
     if let Some(cookies) = cookie::request(&from, &route.config.cookies) {
         to.insert(header::COOKIE, cookies);
+    }
+    if has_body
+        && matches!(route.config.request, RequestBody::Policy(_))
+        && let Some(made) = content_type(&from, route)
+    {
+        to.insert(header::CONTENT_TYPE, made);
     }
     let connection = hop::Named::of(&from);
     let mut last = None;
@@ -61,11 +67,13 @@ pub fn build(
             last = name;
         }
         let Some(name) = &last else { continue };
-        let listed = || route.request_headers.contains(name) && !hop::always(name);
-        let passes = standing(name)
-            || (about_the_response(name) && !rewritten_response)
-            || (*name == header::CONTENT_ENCODING && opaque)
-            || listed();
+        let listed = route.request_headers.contains(name) && !hop::always(name);
+        let about_the_body = matches!(*name, header::CONTENT_TYPE | header::CONTENT_ENCODING);
+        let passes = if about_the_body {
+            opaque
+        } else {
+            listed || (opaque && about_the_response(name)) || standing::passes(name, &value)
+        };
         let stripped = rewritten_response && about_the_response(name);
         if passes && !stripped && !connection.has(name) {
             to.append(name.clone(), value);
@@ -103,12 +111,11 @@ mod tests {
         let host = HeaderValue::from_static("backend");
         build(
             from,
-            "a",
             Version::HTTP_11,
             &Method::POST,
             routes.get(0),
             host,
-            false,
+            sent.iter().any(|(name, _)| *name == "content-length"),
         )
     }
 
@@ -144,20 +151,55 @@ mod tests {
         names.sort_unstable();
         assert_eq!(
             names,
-            [
-                "accept",
-                "content-length",
-                "forwarded",
-                "host",
-                "range",
-                "via",
-                "x-listed"
-            ]
+            ["accept", "forwarded", "host", "range", "via", "x-listed"]
         );
         let to = through(list, &sent);
         assert_eq!(to.get_all("accept").iter().count(), 2);
-        assert_eq!(to["content-length"], "0");
-        assert_eq!(to["forwarded"], "for=unknown;proto=https;host=\"a\"");
+        assert_eq!(to["forwarded"], "for=unknown;proto=https");
+        assert_eq!(through(list, &sent[..1])["content-length"], "0");
+        let hosted = |r: &mut crate::config::Route| r.host = Some("a.example".to_owned());
+        assert_eq!(
+            through(hosted, &[])["forwarded"],
+            "for=unknown;proto=https;host=\"a.example\""
+        );
+    }
+
+    #[test]
+    fn fields_of_a_rewritten_request_say_only_what_they_are_for() {
+        let rewriting = |r: &mut crate::config::Route| r.request = RequestBody::Policy(0);
+        let sent = [
+            ("content-length", "2"),
+            ("content-type", "application/SUB-00001+json; id=SUB-00001"),
+            ("content-language", "SUB-00001"),
+            ("accept", "application/SUB-00001"),
+            ("accept", "text/plain;q=0.5"),
+            ("accept-language", "SUB-00001"),
+            ("accept-encoding", "SUB-00001"),
+            ("cache-control", "SUB-00001"),
+            ("prefer", "SUB-00001"),
+            ("if-none-match", "\"SUB-00001\""),
+            ("if-match", "\"SUB-00001\""),
+            ("if-range", "\"SUB-00001\""),
+            ("range", "SUB-00001=0-1"),
+        ];
+        let to = through(rewriting, &sent);
+        assert_eq!(to["content-type"], "application/json");
+        assert_eq!(to["accept"], "text/plain;q=0.5");
+        assert!(!format!("{to:?}").contains("SUB"), "{to:?}");
+        let lines = |r: &mut crate::config::Route| {
+            rewriting(r);
+            r.format = Some(Format::Ndjson);
+            r.request_headers = vec!["content-type".to_owned(), "prefer".to_owned()];
+        };
+        let to = through(lines, &sent);
+        assert_eq!(to["content-type"], "application/x-ndjson");
+        assert_eq!(to["prefer"], "SUB-00001");
+        // No body, no type; on an opaque route everything about the body is the client's.
+        assert!(!through(rewriting, &sent[1..]).contains_key("content-type"));
+        let to = through(|_| (), &sent);
+        assert_eq!(to["content-type"], sent[1].1);
+        assert_eq!(to["if-match"], "\"SUB-00001\"");
+        assert!(!to.contains_key("accept-language"));
     }
 
     #[test]

@@ -103,20 +103,33 @@ pub fn build(
 /// A path stays; an address of this very place becomes its path; any other is dropped.
 fn location(value: HeaderValue, own: [&str; 2]) -> Option<HeaderValue> {
     let text = value.to_str().ok()?;
-    if text.starts_with('/') && !text.starts_with("//") {
-        return Some(value);
+    if text.starts_with('/') {
+        return stays_here(text).then_some(value);
     }
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let ours = own.iter().any(|o| o.eq_ignore_ascii_case(&rest[..end]));
-    let path = &rest[end..];
-    match (ours, path.starts_with('/')) {
-        (true, true) => HeaderValue::from_str(path).ok(),
-        (true, false) => HeaderValue::try_from(format!("/{path}")).ok(),
-        (false, _) => None,
+    let (authority, path) = rest.split_at(end);
+    if !own.iter().any(|o| o.eq_ignore_ascii_case(authority)) {
+        return None;
     }
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let made = stays_here(&path).then(|| HeaderValue::try_from(path));
+    made?.ok()
+}
+
+/// Whether a browser stays at this host: `//evil` names another, `/\evil` is read as the same,
+/// and white space inside is taken away before reading.
+fn stays_here(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    bytes.next() == Some(b'/')
+        && !matches!(bytes.next(), Some(b'/' | b'\\'))
+        && path.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -195,6 +208,25 @@ mod tests {
         assert_eq!(at("//evil/x"), None);
         assert_eq!(at("https://evil/x"), None);
         assert_eq!(at("javascript:1"), None);
+        for elsewhere in [
+            "http://b:1//evil/x",
+            "https://a.example//evil",
+            "https://a.example/\\evil",
+            "https://a.example\\@evil/",
+            "https://a.example@evil/",
+            "/\\evil",
+            "/\t/evil",
+            "/\t\\evil",
+            "https://a.example/\t/evil",
+            "https://a.example.evil/",
+            "\\\\evil",
+            "",
+        ] {
+            assert_eq!(at(elsewhere), None, "{elsewhere}");
+        }
+        assert_eq!(at("/x//y?z=\\").unwrap(), "/x//y?z=\\");
+        assert_eq!(at("http://b:1?z").unwrap(), "/?z");
+        assert_eq!(at("/").unwrap(), "/");
         assert_eq!(at("https://A.example").unwrap(), "/");
     }
 }
