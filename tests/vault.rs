@@ -569,6 +569,76 @@ async fn path_09_every_way_around_the_second_person_is_refused_and_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn path_09_write_access_to_the_database_is_no_second_person() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    let texts = house.make_pseudonyms(IMPROVEMENT, 0..1).await;
+    let request = || {
+        let asked = house.run(&[
+            "reveal",
+            "request",
+            "--as",
+            "i.okafor",
+            "--domain",
+            "improvement",
+            "--purpose",
+            "share-results",
+            "--reason",
+            "ticket",
+            &texts[0],
+        ]);
+        assert_eq!(asked.code, 0, "{}", asked.err);
+        asked.out.trim().to_owned()
+    };
+    let fetch = |id: &str| house.run(&["reveal", "fetch", id, "--as", "i.okafor"]);
+    let decide = |id: &str, verdict: &str| {
+        let ran = house.run(&["reveal", verdict, id, "--as", "a.lindqvist", "--yes"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    };
+    let refused = |id: &str| {
+        let ran = fetch(id);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(!ran.out.contains(&support::identifier(0)));
+    };
+
+    // Marked as approved; then with the decision of another reveal.
+    let (forged, good, no) = (request(), request(), request());
+    house.sql(&format!(
+        "UPDATE reveal SET state = 1, reads_left = 10, expires = expires + 99999 WHERE id = x'{forged}'"
+    ));
+    refused(&forged);
+    decide(&good, "approve");
+    house.sql(&format!(
+        "UPDATE reveal SET decision = (SELECT decision FROM reveal WHERE id = x'{good}') WHERE id = x'{forged}'"
+    ));
+    refused(&forged);
+    // Refused, then marked as approved.
+    decide(&no, "refuse");
+    house.sql(&format!(
+        "UPDATE reveal SET state = 1, reads_left = 10 WHERE id = x'{no}'"
+    ));
+    refused(&no);
+    // Read as often as was approved, then marked as unread.
+    assert_eq!(fetch(&good).code, 0);
+    house.sql(&format!(
+        "UPDATE reveal SET reads_left = 10 WHERE id = x'{good}'"
+    ));
+    refused(&good);
+
+    assert_eq!(
+        house.codes_of("reveal-denied"),
+        [
+            "decision-unproven",
+            "decision-unproven",
+            "reveal-refused",
+            "spent"
+        ]
+    );
+    assert_eq!(house.events("decision-alarm"), 2);
+    assert_eq!(house.events("reveal-fetched"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn path_10_the_log_is_verified_online_offline_and_against_what_is_remembered() {
     let house = House::new();
     let vault = house.start_vault();

@@ -32,6 +32,7 @@ counters! {
     alarms_conflict = "cryptonym_vault_alarms_conflict_total", "Pseudonyms offered under another identifier.";
     alarms_mismatch = "cryptonym_vault_alarms_mismatch_total", "Batches with a record that does not derive.";
     alarms_budget = "cryptonym_vault_alarms_budget_total", "Days on which a gateway spent a domain's budget.";
+    alarms_decision = "cryptonym_vault_alarms_decision_total", "Reveals marked as approved without an approver's signature.";
     alarms_lease = "cryptonym_vault_alarms_lease_total", "Second leases of one gateway and domain.";
 }
 
@@ -42,6 +43,7 @@ impl Metrics {
             "conflict-alarm" => &self.alarms_conflict,
             "mismatch-alarm" => &self.alarms_mismatch,
             "budget-alarm" => &self.alarms_budget,
+            "decision-alarm" => &self.alarms_decision,
             _ => &self.alarms_lease,
         };
         counter.fetch_add(1, Relaxed);

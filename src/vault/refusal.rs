@@ -46,6 +46,7 @@ refusals! {
     SelfApproval = "self-approval", 403, "Nobody decides on their own request.", "Ask another person.";
     ChangedRequest = "changed-request", 409, "What was signed is not the request that the vault holds.", "Read the request again, and sign that.";
     BadSignature = "bad-signature", 403, "The decision is not signed by the caller's enrolled key.", "Sign with the key that the registry names.";
+    Unproven = "decision-unproven", 409, "The reveal stands as approved, and no registered approver's signature shows it.", "Tell the operator at once; the vault has raised an alarm.";
     Expired = "expired", 410, "The reveal has expired.", "Ask again.";
     AlreadyDecided = "already-decided", 409, "The reveal has been decided; a decision is used once.", "Ask again if another decision is wanted.";
     RevealRefused = "reveal-refused", 403, "The approver has refused the reveal.", "Talk to the approver.";
