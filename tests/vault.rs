@@ -310,6 +310,65 @@ async fn path_08_while_the_vault_is_away_only_what_is_durable_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn path_08_after_a_restored_backup_what_it_lacks_is_published_again() {
+    let house = House::new();
+    let vault = house.start_vault();
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    let pseudonyms: Vec<_> = sights(&house, &lease, 0..6)
+        .iter()
+        .map(|s| s.pseudonym)
+        .collect();
+    lease
+        .make_durable(sights(&house, &lease, 0..3))
+        .await
+        .unwrap();
+    vault.stop();
+    house.back_up();
+    let vault = house.start_vault();
+    house
+        .until("the rest is durable", async || {
+            let lease = link.lease(IMPROVEMENT)?;
+            let made = sights(&house, &lease, 3..6);
+            lease.make_durable(made).await.ok()
+        })
+        .await;
+    vault.stop();
+
+    house.restore();
+    let _vault = house.start_vault();
+    house
+        .until("only what the backup has counts", async || {
+            let lease = link.lease(IMPROVEMENT)?;
+            let durable: Vec<_> = pseudonyms.iter().map(|p| lease.is_durable(p)).collect();
+            (durable == [true, true, true, false, false, false]).then_some(())
+        })
+        .await;
+    assert_eq!(house.count("SELECT count(*) FROM record"), 3);
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    lease
+        .make_durable(sights(&house, &lease, 0..6))
+        .await
+        .unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM record"), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_08_a_lost_connection_is_seen_by_who_was_busy() {
+    let house = House::new();
+    let vault = house.start_vault();
+    let auditor = house.client("u.novak");
+    let mut losses = auditor.losses();
+    auditor.get_text(path::LOG_KEY).await.unwrap();
+    assert!(!losses.has_changed().unwrap());
+    vault.kill();
+    // Nobody waits while it happens.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let seen = tokio::time::timeout(Duration::from_secs(1), losses.changed()).await;
+    seen.expect("the loss was missed").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn path_08_what_was_acknowledged_survives_kill_9() {
     let house = House::new();
     let mut acknowledged: Vec<Pseudonym> = Vec::new();

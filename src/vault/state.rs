@@ -34,7 +34,8 @@ pub(super) type Leases = HashMap<(String, String), ([u8; 16], Instant)>;
 /// One vault. Shared by all connections.
 pub struct Vault {
     pub id: [u8; 16],
-    /// Random, made with the store; a restored backup gets another.
+    /// Random, made at every start and never stored: a restored backup cannot pass for the store
+    /// that a gateway's known set came from. A plain restart costs each gateway one reload.
     pub incarnation: [u8; 16],
     pub kinds: Kinds,
     pub domains: Vec<Domain>,
@@ -104,7 +105,7 @@ impl Vault {
             Sequencer::start(writer, ledger, Arc::clone(&root), Arc::clone(&metrics))?;
         let vault = Self {
             id: first.id,
-            incarnation: first.incarnation,
+            incarnation: random(),
             kinds: config.kinds.clone(),
             domains: config.domains.clone(),
             registry,
@@ -215,7 +216,6 @@ impl Caller {
 /// What is the same for the life of a store.
 struct First {
     id: [u8; 16],
-    incarnation: [u8; 16],
     root: RootKeys,
     records: KeyPair,
     signing: SigningKey,
@@ -246,7 +246,6 @@ fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartErro
     let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
     Ok(First {
         id: vault,
-        incarnation: id(meta(store, "incarnation")?)?,
         records: KeyPair::from_secret(records)
             .map_err(|_| StoreError::Damaged("the records key"))?,
         signing: SigningKey::from_bytes(signing.expose()),
@@ -260,7 +259,6 @@ fn make(store: &mut dyn Writer, root: &Key32) -> Result<(), StoreError> {
     let keys = RootKeys::new(root, vault);
     let records = KeyPair::generate();
     store.set_meta("vault", &vault)?;
-    store.set_meta("incarnation", &random::<16>())?;
     store.set_meta("records-key", &keys.wrap(Use::Records, records.secret()))?;
     store.set_meta("log-key", &keys.wrap(Use::LogSigning, &random_key()))
 }

@@ -288,6 +288,26 @@ budget_per_day = 5
         std::fs::remove_dir_all(self.path("state")).unwrap();
     }
 
+    /// Copies the store of a vault that is stopped.
+    pub fn back_up(&self) {
+        self.copy_store("state", "backup");
+    }
+
+    /// Puts the copy in the store's place.
+    pub fn restore(&self) {
+        self.remove_store();
+        self.copy_store("backup", "state");
+    }
+
+    fn copy_store(&self, from: &str, to: &str) {
+        std::fs::create_dir(self.path(to)).unwrap();
+        for file in std::fs::read_dir(self.path(from)).unwrap() {
+            let file = file.unwrap();
+            let to = Path::new(&self.path(to)).join(file.file_name());
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+
     pub fn replace_root_key(&self) {
         let text = root_key::to_text(&Key32::new([3; 32]));
         std::fs::write(self.path("certs/out/vault-root.key"), text.as_bytes()).unwrap();
