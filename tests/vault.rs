@@ -369,6 +369,45 @@ async fn path_08_a_lost_connection_is_seen_by_who_was_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn path_08_known_sets_that_nobody_reads_hold_up_their_own_gateway_alone() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    // More than one page.
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    for n in 0..5 {
+        let made = sights(&house, &lease, n * 1000..(n + 1) * 1000);
+        lease.make_durable(made).await.unwrap();
+    }
+    let request = LeaseRequest {
+        domain: "improvement".into(),
+        boot: Hex([1; 16]),
+    };
+    let gateway = house.client("gateway-2");
+    let lease = gateway.post::<LeaseAnswer>(path::LEASES, &request).await;
+    let lease = lease.unwrap().message;
+    let known = format!(
+        "{}?domain={}&epoch={}",
+        path::KNOWN,
+        lease.domain,
+        lease.epoch
+    );
+    let mut slow = house.slow_connection("gateway-2").await;
+    let mut held = Vec::new();
+    for _ in 0..limits::KNOWN_STREAMS_EACH {
+        let answer = slow.get(&known).await;
+        assert_eq!(answer.status(), 200);
+        held.push(answer); // its body is never read
+    }
+    assert_eq!(slow.get(&known).await.status(), 503);
+    // Another gateway is served, and this one too when it lets go of a stream.
+    let other = house.client("gateway-1");
+    other.stream(&known).await.unwrap();
+    held.pop();
+    assert_eq!(slow.get(&known).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn path_08_what_was_acknowledged_survives_kill_9() {
     let house = House::new();
     let mut acknowledged: Vec<Pseudonym> = Vec::new();

@@ -28,6 +28,7 @@ refusals! {
     BadMessage = "bad-message", 400, "The message is not of the expected form.", "Use a client of the same version.";
     TooLarge = "too-large", 413, "The message is larger than the vault reads.", "Send smaller batches.";
     Slow = "slow", 408, "The message did not arrive in time.", "Send it again.";
+    Busy = "busy", 503, "Too many known sets are being read at once.", "Try again in a moment.";
     UnknownDomain = "unknown-domain", 404, "The vault's configuration has no such domain.", "Check the name against `cryptonym check`.";
     UnknownEpoch = "unknown-epoch", 409, "The vault has no such epoch of this domain.", "Lease the domain again.";
     RecordMismatch = "record-mismatch", 422, "A record's pseudonym does not follow from its identifier.", "Tell the operator at once; the vault has raised an alarm.";

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use cryptonym::config::{Config, VaultAddress, root_key, signing_key};
 use cryptonym::pseudonym::{KindId, Pseudonym};
 use cryptonym::secret::{Key32, PlainBuf};
+use cryptonym::tls::client::client_config;
 use cryptonym::tls::identity::Role;
 use cryptonym::tls::issue::{Options, init};
 use cryptonym::vault_link::client::{CallError, Client};
 use cryptonym::vault_link::{FirstSight, Lease, VaultLink};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 pub struct House {
     folder: tempfile::TempDir,
@@ -186,6 +189,26 @@ budget_per_day = 5
     /// A caller with somebody's certificate.
     pub fn client(&self, who: &str) -> Client {
         Client::new(&self.address(who)).unwrap()
+    }
+
+    /// A connection whose windows hold less than a page of the known set.
+    pub async fn slow_connection(&self, who: &str) -> SlowConnection {
+        let address = self.address(who);
+        let identity = (address.certificate.as_path(), address.key.as_path());
+        let tls = client_config(Some(&address.ca), Some(identity), true, &[b"h2"]).unwrap();
+        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", self.port));
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let tls = tokio_rustls::TlsConnector::from(tls)
+            .connect(name, tcp.await.unwrap())
+            .await
+            .unwrap();
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1024)
+            .handshake(TokioIo::new(tls))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        SlowConnection(sender, self.port)
     }
 
     /// A ready link of the gateway for all domains.
@@ -364,6 +387,17 @@ budget_per_day = 5
         let files: Vec<_> = folder.map(|f| f.unwrap().path()).collect();
         assert!(!files.is_empty());
         files
+    }
+}
+
+pub struct SlowConnection(http2::SendRequest<http_body_util::Empty<bytes::Bytes>>, u16);
+
+impl SlowConnection {
+    pub async fn get(&mut self, path: &str) -> http::Response<hyper::body::Incoming> {
+        let request = http::Request::get(format!("https://127.0.0.1:{}{path}", self.1))
+            .body(http_body_util::Empty::new())
+            .unwrap();
+        self.0.send_request(request).await.unwrap()
     }
 }
 

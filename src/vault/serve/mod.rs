@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::known::Streams;
 use super::log::Event;
 use super::state::{StartError, Vault};
 use crate::config::Config;
@@ -63,6 +64,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         vault: Arc::clone(&vault),
         acceptor: TlsAcceptor::from(tls),
         messages: Arc::new(Semaphore::new(limits::VAULT_IN_FLIGHT)),
+        known: Arc::default(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
@@ -105,6 +107,7 @@ struct Server {
     acceptor: TlsAcceptor,
     /// One permit for each message whose body is in memory.
     messages: Arc<Semaphore>,
+    known: Arc<Streams>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
