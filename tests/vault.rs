@@ -236,6 +236,57 @@ async fn path_07_only_the_role_and_the_registered_certificate_may_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn path_07_a_gateway_uses_the_domains_it_was_given_and_no_other() {
+    let house = House::new();
+    house.give_domains("gateway-2", "[\"research\"]");
+    let _vault = house.start_vault();
+    let (open, bound) = (house.client("gateway-1"), house.client("gateway-2"));
+    let request = |domain: &str| LeaseRequest {
+        domain: domain.into(),
+        boot: Hex([1; 16]),
+    };
+    bound
+        .post::<LeaseAnswer>(path::LEASES, &request("research"))
+        .await
+        .unwrap();
+    let refused = bound
+        .post::<LeaseAnswer>(path::LEASES, &request("improvement"))
+        .await;
+    assert_eq!(code_of(refused), "domain-not-allowed");
+    // Who knows another domain's id gets no further.
+    let lease = open
+        .post::<LeaseAnswer>(path::LEASES, &request("improvement"))
+        .await;
+    let lease = lease.unwrap().message;
+    let known = format!(
+        "{}?domain={}&epoch={}",
+        path::KNOWN,
+        lease.domain,
+        lease.epoch
+    );
+    open.stream(&known).await.unwrap();
+    assert_eq!(code_of(bound.stream(&known).await), "domain-not-allowed");
+    let batch = Envelope {
+        domain: lease.domain.0,
+        epoch: lease.epoch,
+        boot: [1; 16],
+        number: 1,
+        sealed: &[0; 100],
+    };
+    let batch = bytes::Bytes::from(batch.encode());
+    let refused = bound
+        .post_bytes::<RecordsAnswer>(path::RECORDS, batch)
+        .await;
+    assert_eq!(code_of(refused), "domain-not-allowed");
+    assert_eq!(
+        house.codes_of("domain-alarm"),
+        ["domain-not-allowed"; 3].map(str::to_owned)
+    );
+    let warned = house.vault_log();
+    assert!(warned.contains("may lease every domain"), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn path_08_the_budget_of_a_day_holds_across_restarts() {
     let house = House::new();
     let vault = house.start_vault();

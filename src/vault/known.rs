@@ -193,6 +193,7 @@ mod tests {
             id: format!("gateway-{id}"),
             role: Role::Gateway,
             signing_key: None,
+            domains: None,
         }
     }
 

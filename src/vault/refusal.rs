@@ -30,6 +30,7 @@ refusals! {
     Slow = "slow", 408, "The message did not arrive in time.", "Send it again.";
     Busy = "busy", 503, "Too many known sets are being read at once.", "Try again in a moment.";
     UnknownDomain = "unknown-domain", 404, "The vault's configuration has no such domain.", "Check the name against `cryptonym check`.";
+    OtherDomain = "domain-not-allowed", 403, "The registry does not give this gateway this domain.", "Have the custodian add it to the gateway's `domains`; the vault has raised an alarm.";
     UnknownEpoch = "unknown-epoch", 409, "The vault has no such epoch of this domain.", "Lease the domain again.";
     RecordMismatch = "record-mismatch", 422, "A record's pseudonym does not follow from its identifier.", "Tell the operator at once; the vault has raised an alarm.";
     RecordConflict = "record-conflict", 409, "A pseudonym is known under another identifier.", "Tell the operator at once; the vault has raised an alarm.";

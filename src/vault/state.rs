@@ -59,6 +59,8 @@ pub struct Caller {
     pub id: String,
     pub role: Role,
     pub signing_key: Option<VerifyingKey>,
+    /// The domains that a gateway may use; `None`: all.
+    pub domains: Option<Vec<String>>,
 }
 
 /// Why a vault does not start.
@@ -128,6 +130,7 @@ impl Vault {
             id: person.id.clone(),
             role: person.role,
             signing_key: person.signing_key,
+            domains: person.domains.clone(),
         })
     }
 
@@ -176,6 +179,45 @@ impl Vault {
                 tx.log(&event)
             })
             .await
+    }
+
+    /// Whether a gateway may use a domain of this vault. One that may not, and tries, raises an
+    /// alarm: it was set up wrongly, or its key is in other hands.
+    pub async fn may_use(&self, caller: &Caller, domain: &str) -> Result<(), Refusal> {
+        let allowed = caller.domains.as_deref();
+        if allowed.is_none_or(|names| names.iter().any(|name| name == domain)) {
+            return Ok(());
+        }
+        let domain = domain.to_owned();
+        Err(self
+            .refuse(Refusal::OtherDomain, "domain-alarm", caller, |event| {
+                event.domain = Some(domain);
+            })
+            .await)
+    }
+
+    /// Says what the registry leaves open, for who reads the process's log.
+    pub(super) fn warn_of_open_gateways(&self) {
+        let gateways = self.registry.persons.iter();
+        for gateway in gateways.filter(|p| p.role == Role::Gateway) {
+            let id = &gateway.id;
+            match &gateway.domains {
+                None => tracing::warn!(
+                    gateway = id,
+                    "may lease every domain: the registry gives it no `domains`"
+                ),
+                Some(names) => {
+                    for name in names.iter().filter(|name| self.domain(name).is_none()) {
+                        let domain = name.as_str();
+                        tracing::warn!(
+                            gateway = id,
+                            domain,
+                            "the configuration has no such domain"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     /// Logs a refusal and gives it back. If it cannot be logged, the answer is [`Refusal::Store`].

@@ -292,6 +292,22 @@ budget_per_day = 5
             .collect()
     }
 
+    /// Writes the only domains a gateway may use into the registry; before the vault starts.
+    pub fn give_domains(&self, id: &str, domains: &str) {
+        let file = self.path("certs/out/registry.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let line = format!("id = \"{id}\"\n");
+        let with = format!("{line}domains = {domains}\n");
+        let changed = text.replacen(&line, &with, 1);
+        assert_ne!(changed, text);
+        std::fs::write(&file, changed).unwrap();
+    }
+
+    /// What the vault wrote to its standard error.
+    pub fn vault_log(&self) -> String {
+        std::fs::read_to_string(self.path("vault.log")).unwrap()
+    }
+
     pub fn expire_reveals(&self) {
         self.sql("UPDATE reveal SET expires = 1");
     }

@@ -49,6 +49,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let (vault, sequencer) = Vault::open(config)?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().unwrap_or(settings.listen);
+    vault.warn_of_open_gateways();
     vault.log(|now| Event::new("vault-started", now)).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let observe = match settings.observe {

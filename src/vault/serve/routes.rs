@@ -194,6 +194,7 @@ async fn known_set(server: &Server, caller: &Caller, query: &str) -> Result<Answ
     };
     let keys = server.vault.keyring.by_id(&domain.0, epoch);
     let keys = keys.ok_or(Refusal::UnknownEpoch)?;
+    server.vault.may_use(caller, &keys.domain_name).await?;
     let turn = server.known.turn(caller).await?;
     let body = known::stream(server.vault.clone(), keys, turn);
     Ok(Answer::Known(body))
