@@ -218,6 +218,20 @@ pub const VAULT_RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// Loading the known set: ten million entries are 160 MB.
 pub const KNOWN_TIME: Duration = Duration::from_secs(300);
 
+/// Known sets that the vault reads from its store at once: each waits for the disk most of the
+/// time, and tokio's blocking threads are there for the reveals too.
+pub const KNOWN_STREAMS: usize = 16;
+
+/// Of these, one gateway's: a gateway with many domains loads them in turn, and one that does
+/// not read its streams leaves the others theirs.
+pub const KNOWN_STREAMS_EACH: usize = 4;
+
+/// How long a known set waits for its turn: less than `VAULT_TIME`, so that the gateway is told.
+pub const KNOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// A page of the known set that the gateway does not take within this long ends the stream.
+pub const KNOWN_SEND_TIME: Duration = Duration::from_secs(30);
+
 /// Entries in one frame of the known set: 64 KiB.
 pub const KNOWN_FRAME: usize = 4096;
 

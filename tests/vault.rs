@@ -236,6 +236,57 @@ async fn path_07_only_the_role_and_the_registered_certificate_may_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn path_07_a_gateway_uses_the_domains_it_was_given_and_no_other() {
+    let house = House::new();
+    house.give_domains("gateway-2", "[\"research\"]");
+    let _vault = house.start_vault();
+    let (open, bound) = (house.client("gateway-1"), house.client("gateway-2"));
+    let request = |domain: &str| LeaseRequest {
+        domain: domain.into(),
+        boot: Hex([1; 16]),
+    };
+    bound
+        .post::<LeaseAnswer>(path::LEASES, &request("research"))
+        .await
+        .unwrap();
+    let refused = bound
+        .post::<LeaseAnswer>(path::LEASES, &request("improvement"))
+        .await;
+    assert_eq!(code_of(refused), "domain-not-allowed");
+    // Who knows another domain's id gets no further.
+    let lease = open
+        .post::<LeaseAnswer>(path::LEASES, &request("improvement"))
+        .await;
+    let lease = lease.unwrap().message;
+    let known = format!(
+        "{}?domain={}&epoch={}",
+        path::KNOWN,
+        lease.domain,
+        lease.epoch
+    );
+    open.stream(&known).await.unwrap();
+    assert_eq!(code_of(bound.stream(&known).await), "domain-not-allowed");
+    let batch = Envelope {
+        domain: lease.domain.0,
+        epoch: lease.epoch,
+        boot: [1; 16],
+        number: 1,
+        sealed: &[0; 100],
+    };
+    let batch = bytes::Bytes::from(batch.encode());
+    let refused = bound
+        .post_bytes::<RecordsAnswer>(path::RECORDS, batch)
+        .await;
+    assert_eq!(code_of(refused), "domain-not-allowed");
+    assert_eq!(
+        house.codes_of("domain-alarm"),
+        ["domain-not-allowed"; 3].map(str::to_owned)
+    );
+    let warned = house.vault_log();
+    assert!(warned.contains("may lease every domain"), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn path_08_the_budget_of_a_day_holds_across_restarts() {
     let house = House::new();
     let vault = house.start_vault();
@@ -307,6 +358,104 @@ async fn path_08_while_the_vault_is_away_only_what_is_durable_passes() {
             gone.then_some(())
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_08_after_a_restored_backup_what_it_lacks_is_published_again() {
+    let house = House::new();
+    let vault = house.start_vault();
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    let pseudonyms: Vec<_> = sights(&house, &lease, 0..6)
+        .iter()
+        .map(|s| s.pseudonym)
+        .collect();
+    lease
+        .make_durable(sights(&house, &lease, 0..3))
+        .await
+        .unwrap();
+    vault.stop();
+    house.back_up();
+    let vault = house.start_vault();
+    house
+        .until("the rest is durable", async || {
+            let lease = link.lease(IMPROVEMENT)?;
+            let made = sights(&house, &lease, 3..6);
+            lease.make_durable(made).await.ok()
+        })
+        .await;
+    vault.stop();
+
+    house.restore();
+    let _vault = house.start_vault();
+    house
+        .until("only what the backup has counts", async || {
+            let lease = link.lease(IMPROVEMENT)?;
+            let durable: Vec<_> = pseudonyms.iter().map(|p| lease.is_durable(p)).collect();
+            (durable == [true, true, true, false, false, false]).then_some(())
+        })
+        .await;
+    assert_eq!(house.count("SELECT count(*) FROM record"), 3);
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    lease
+        .make_durable(sights(&house, &lease, 0..6))
+        .await
+        .unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM record"), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_08_a_lost_connection_is_seen_by_who_was_busy() {
+    let house = House::new();
+    let vault = house.start_vault();
+    let auditor = house.client("u.novak");
+    let mut losses = auditor.losses();
+    auditor.get_text(path::LOG_KEY).await.unwrap();
+    assert!(!losses.has_changed().unwrap());
+    vault.kill();
+    // Nobody waits while it happens.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let seen = tokio::time::timeout(Duration::from_secs(1), losses.changed()).await;
+    seen.expect("the loss was missed").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_08_known_sets_that_nobody_reads_hold_up_their_own_gateway_alone() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    // More than one page.
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    for n in 0..5 {
+        let made = sights(&house, &lease, n * 1000..(n + 1) * 1000);
+        lease.make_durable(made).await.unwrap();
+    }
+    let request = LeaseRequest {
+        domain: "improvement".into(),
+        boot: Hex([1; 16]),
+    };
+    let gateway = house.client("gateway-2");
+    let lease = gateway.post::<LeaseAnswer>(path::LEASES, &request).await;
+    let lease = lease.unwrap().message;
+    let known = format!(
+        "{}?domain={}&epoch={}",
+        path::KNOWN,
+        lease.domain,
+        lease.epoch
+    );
+    let mut slow = house.slow_connection("gateway-2").await;
+    let mut held = Vec::new();
+    for _ in 0..limits::KNOWN_STREAMS_EACH {
+        let answer = slow.get(&known).await;
+        assert_eq!(answer.status(), 200);
+        held.push(answer); // its body is never read
+    }
+    assert_eq!(slow.get(&known).await.status(), 503);
+    // Another gateway is served, and this one too when it lets go of a stream.
+    let other = house.client("gateway-1");
+    other.stream(&known).await.unwrap();
+    held.pop();
+    assert_eq!(slow.get(&known).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -566,6 +715,76 @@ async fn path_09_every_way_around_the_second_person_is_refused_and_logged() {
 
     let logged: Vec<String> = house.codes_of("reveal-denied");
     assert_eq!(logged, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_09_write_access_to_the_database_is_no_second_person() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    let texts = house.make_pseudonyms(IMPROVEMENT, 0..1).await;
+    let request = || {
+        let asked = house.run(&[
+            "reveal",
+            "request",
+            "--as",
+            "i.okafor",
+            "--domain",
+            "improvement",
+            "--purpose",
+            "share-results",
+            "--reason",
+            "ticket",
+            &texts[0],
+        ]);
+        assert_eq!(asked.code, 0, "{}", asked.err);
+        asked.out.trim().to_owned()
+    };
+    let fetch = |id: &str| house.run(&["reveal", "fetch", id, "--as", "i.okafor"]);
+    let decide = |id: &str, verdict: &str| {
+        let ran = house.run(&["reveal", verdict, id, "--as", "a.lindqvist", "--yes"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    };
+    let refused = |id: &str| {
+        let ran = fetch(id);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(!ran.out.contains(&support::identifier(0)));
+    };
+
+    // Marked as approved; then with the decision of another reveal.
+    let (forged, good, no) = (request(), request(), request());
+    house.sql(&format!(
+        "UPDATE reveal SET state = 1, reads_left = 10, expires = expires + 99999 WHERE id = x'{forged}'"
+    ));
+    refused(&forged);
+    decide(&good, "approve");
+    house.sql(&format!(
+        "UPDATE reveal SET decision = (SELECT decision FROM reveal WHERE id = x'{good}') WHERE id = x'{forged}'"
+    ));
+    refused(&forged);
+    // Refused, then marked as approved.
+    decide(&no, "refuse");
+    house.sql(&format!(
+        "UPDATE reveal SET state = 1, reads_left = 10 WHERE id = x'{no}'"
+    ));
+    refused(&no);
+    // Read as often as was approved, then marked as unread.
+    assert_eq!(fetch(&good).code, 0);
+    house.sql(&format!(
+        "UPDATE reveal SET reads_left = 10 WHERE id = x'{good}'"
+    ));
+    refused(&good);
+
+    assert_eq!(
+        house.codes_of("reveal-denied"),
+        [
+            "decision-unproven",
+            "decision-unproven",
+            "reveal-refused",
+            "spent"
+        ]
+    );
+    assert_eq!(house.events("decision-alarm"), 2);
+    assert_eq!(house.events("reveal-fetched"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

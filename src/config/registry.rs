@@ -16,6 +16,12 @@
 //! role = "approver"
 //! certificate = "sha256:…"
 //! signing_key = "ed25519:…"         # base64 of the 32 bytes of RFC 8032
+//!
+//! [[person]]
+//! id = "gateway-1"
+//! role = "gateway"
+//! certificate = "sha256:…"
+//! domains = ["improvement"]         # the only ones it may use; without: all
 //! ```
 
 use std::fmt::Write as _;
@@ -45,6 +51,8 @@ pub struct Person {
     pub fingerprints: Vec<[u8; 32]>,
     /// With which they sign approvals; always there for approvers.
     pub signing_key: Option<VerifyingKey>,
+    /// The domains that a gateway may use; `None`: all.
+    pub domains: Option<Vec<String>>,
 }
 
 impl Registry {
@@ -105,6 +113,10 @@ impl Registry {
                     "signing_key = \"ed25519:{}\"",
                     STANDARD.encode(key.as_bytes())
                 );
+            }
+            if let Some(domains) = &person.domains {
+                let names: Vec<_> = domains.iter().map(|d| format!("\"{d}\"")).collect();
+                let _ = writeln!(out, "domains = [{}]", names.join(", "));
             }
         }
         out
@@ -170,6 +182,7 @@ fn read_person(table: Table<'_>) -> Option<Person> {
     let certificate = table.get("certificate");
     let certificate = table.require("certificate", certificate, "certificate = \"sha256:…\"");
     let key = table.text("signing_key");
+    let domains = table.has("domains").then(|| table.texts("domains"));
 
     let id = id.filter(|id| {
         let good = valid_id(id.value);
@@ -215,6 +228,21 @@ fn read_person(table: Table<'_>) -> Option<Person> {
             "an approval is a signature; write signing_key = \"ed25519:…\"",
         );
     }
+    if let Some(names) = &domains {
+        let place = table.place_of("domains");
+        if names.is_empty() {
+            let hint = "name one at least, or leave `domains` out: then it may use all";
+            findings.error(&place, "a gateway without any domain", hint);
+        }
+        if role.is_some_and(|role| role != Role::Gateway) {
+            let hint = "only gateways have `domains`; remove it";
+            findings.error(&place, "this person is no gateway", hint);
+        }
+        for name in names.iter().filter(|n| !plain_name(n.value)) {
+            let hint = "a name as in `[domain.NAME]` of config.toml";
+            findings.error(&name.place, "this is no name of a domain", hint);
+        }
+    }
     table.finish();
     if fingerprints.is_empty() {
         return None;
@@ -224,7 +252,14 @@ fn read_person(table: Table<'_>) -> Option<Person> {
         role: role?,
         fingerprints,
         signing_key,
+        domains: domains.map(|names| names.iter().map(|n| n.value.to_owned()).collect()),
     })
+}
+
+/// Whether a name can stand in the file, and in a log, as it is.
+fn plain_name(name: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !name.is_empty() && name.bytes().all(good)
 }
 
 fn read_key(text: &Text<'_>, findings: &Findings) -> Option<VerifyingKey> {
@@ -274,12 +309,21 @@ mod tests {
                     role: Role::Investigator,
                     fingerprints: vec![[1; 32]],
                     signing_key: None,
+                    domains: None,
                 },
                 Person {
                     id: "a.lindqvist".to_owned(),
                     role: Role::Approver,
                     fingerprints: vec![[2; 32], [3; 32]],
                     signing_key: Some(key(9)),
+                    domains: None,
+                },
+                Person {
+                    id: "gateway-1".to_owned(),
+                    role: Role::Gateway,
+                    fingerprints: vec![[4; 32]],
+                    signing_key: None,
+                    domains: Some(vec!["improvement".to_owned(), "research".to_owned()]),
                 },
             ],
         }
@@ -342,6 +386,22 @@ mod tests {
         ] {
             let text = format!(
                 "{base}\n[[person]]\nid = \"{id}\"\nrole = \"officer\"\ncertificate = \"{print}\"\n{extra}\n"
+            );
+            let errors = Registry::parse(&text, "r.toml").unwrap_err();
+            assert!(errors.iter().any(|e| e.message.contains(why)), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn domains_are_a_gateway_s_and_never_an_empty_list() {
+        let print = fingerprint_text(&[7; 32]);
+        for (role, domains, why) in [
+            ("gateway", "[]", "without any domain"),
+            ("officer", "[\"improvement\"]", "no gateway"),
+            ("gateway", "[\"a b\"]", "no name of a domain"),
+        ] {
+            let text = format!(
+                "[[person]]\nid = \"x\"\nrole = \"{role}\"\ncertificate = \"{print}\"\ndomains = {domains}\n"
             );
             let errors = Registry::parse(&text, "r.toml").unwrap_err();
             assert!(errors.iter().any(|e| e.message.contains(why)), "{errors:?}");

@@ -29,6 +29,7 @@ pub async fn grant(
             .refuse(Refusal::UnknownDomain, "lease-refused", caller, |_| ())
             .await);
     }
+    vault.may_use(caller, &ask.domain).await?;
     let lease: [u8; 16] = random();
     let second = take(vault, caller, &ask);
     let (root, who, name) = (Arc::clone(&vault.root), caller.clone(), ask.domain.clone());

@@ -32,6 +32,8 @@ counters! {
     alarms_conflict = "cryptonym_vault_alarms_conflict_total", "Pseudonyms offered under another identifier.";
     alarms_mismatch = "cryptonym_vault_alarms_mismatch_total", "Batches with a record that does not derive.";
     alarms_budget = "cryptonym_vault_alarms_budget_total", "Days on which a gateway spent a domain's budget.";
+    alarms_decision = "cryptonym_vault_alarms_decision_total", "Reveals marked as approved without an approver's signature.";
+    alarms_domain = "cryptonym_vault_alarms_domain_total", "Uses of a domain that the registry does not give the gateway.";
     alarms_lease = "cryptonym_vault_alarms_lease_total", "Second leases of one gateway and domain.";
 }
 
@@ -42,6 +44,8 @@ impl Metrics {
             "conflict-alarm" => &self.alarms_conflict,
             "mismatch-alarm" => &self.alarms_mismatch,
             "budget-alarm" => &self.alarms_budget,
+            "decision-alarm" => &self.alarms_decision,
+            "domain-alarm" => &self.alarms_domain,
             _ => &self.alarms_lease,
         };
         counter.fetch_add(1, Relaxed);

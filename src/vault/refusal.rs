@@ -28,7 +28,9 @@ refusals! {
     BadMessage = "bad-message", 400, "The message is not of the expected form.", "Use a client of the same version.";
     TooLarge = "too-large", 413, "The message is larger than the vault reads.", "Send smaller batches.";
     Slow = "slow", 408, "The message did not arrive in time.", "Send it again.";
+    Busy = "busy", 503, "Too many known sets are being read at once.", "Try again in a moment.";
     UnknownDomain = "unknown-domain", 404, "The vault's configuration has no such domain.", "Check the name against `cryptonym check`.";
+    OtherDomain = "domain-not-allowed", 403, "The registry does not give this gateway this domain.", "Have the custodian add it to the gateway's `domains`; the vault has raised an alarm.";
     UnknownEpoch = "unknown-epoch", 409, "The vault has no such epoch of this domain.", "Lease the domain again.";
     RecordMismatch = "record-mismatch", 422, "A record's pseudonym does not follow from its identifier.", "Tell the operator at once; the vault has raised an alarm.";
     RecordConflict = "record-conflict", 409, "A pseudonym is known under another identifier.", "Tell the operator at once; the vault has raised an alarm.";
@@ -46,6 +48,7 @@ refusals! {
     SelfApproval = "self-approval", 403, "Nobody decides on their own request.", "Ask another person.";
     ChangedRequest = "changed-request", 409, "What was signed is not the request that the vault holds.", "Read the request again, and sign that.";
     BadSignature = "bad-signature", 403, "The decision is not signed by the caller's enrolled key.", "Sign with the key that the registry names.";
+    Unproven = "decision-unproven", 409, "The reveal stands as approved, and no registered approver's signature shows it.", "Tell the operator at once; the vault has raised an alarm.";
     Expired = "expired", 410, "The reveal has expired.", "Ask again.";
     AlreadyDecided = "already-decided", 409, "The reveal has been decided; a decision is used once.", "Ask again if another decision is wanted.";
     RevealRefused = "reveal-refused", 403, "The approver has refused the reveal.", "Talk to the approver.";

@@ -41,6 +41,17 @@ impl Tx<'_> {
         }
         self.ledger.append(self.store, self.root, event, self.now)
     }
+
+    /// The sequence number of the next entry.
+    pub fn log_size(&self) -> u64 {
+        self.ledger.size()
+    }
+
+    /// How often an event is in the log about a request, from a sequence number on.
+    pub fn logged(&mut self, start: u64, event: &str, request: &str) -> Result<u32, StoreError> {
+        let (store, root) = (&mut *self.store, self.root);
+        self.ledger.count(store, root, start, event, request)
+    }
 }
 
 type Job = Box<dyn FnOnce(&mut Tx<'_>) -> Done + Send>;

@@ -34,7 +34,8 @@ pub(super) type Leases = HashMap<(String, String), ([u8; 16], Instant)>;
 /// One vault. Shared by all connections.
 pub struct Vault {
     pub id: [u8; 16],
-    /// Random, made with the store; a restored backup gets another.
+    /// Random, made at every start and never stored: a restored backup cannot pass for the store
+    /// that a gateway's known set came from. A plain restart costs each gateway one reload.
     pub incarnation: [u8; 16],
     pub kinds: Kinds,
     pub domains: Vec<Domain>,
@@ -58,6 +59,8 @@ pub struct Caller {
     pub id: String,
     pub role: Role,
     pub signing_key: Option<VerifyingKey>,
+    /// The domains that a gateway may use; `None`: all.
+    pub domains: Option<Vec<String>>,
 }
 
 /// Why a vault does not start.
@@ -104,7 +107,7 @@ impl Vault {
             Sequencer::start(writer, ledger, Arc::clone(&root), Arc::clone(&metrics))?;
         let vault = Self {
             id: first.id,
-            incarnation: first.incarnation,
+            incarnation: random(),
             kinds: config.kinds.clone(),
             domains: config.domains.clone(),
             registry,
@@ -127,6 +130,7 @@ impl Vault {
             id: person.id.clone(),
             role: person.role,
             signing_key: person.signing_key,
+            domains: person.domains.clone(),
         })
     }
 
@@ -177,6 +181,45 @@ impl Vault {
             .await
     }
 
+    /// Whether a gateway may use a domain of this vault. One that may not, and tries, raises an
+    /// alarm: it was set up wrongly, or its key is in other hands.
+    pub async fn may_use(&self, caller: &Caller, domain: &str) -> Result<(), Refusal> {
+        let allowed = caller.domains.as_deref();
+        if allowed.is_none_or(|names| names.iter().any(|name| name == domain)) {
+            return Ok(());
+        }
+        let domain = domain.to_owned();
+        Err(self
+            .refuse(Refusal::OtherDomain, "domain-alarm", caller, |event| {
+                event.domain = Some(domain);
+            })
+            .await)
+    }
+
+    /// Says what the registry leaves open, for who reads the process's log.
+    pub(super) fn warn_of_open_gateways(&self) {
+        let gateways = self.registry.persons.iter();
+        for gateway in gateways.filter(|p| p.role == Role::Gateway) {
+            let id = &gateway.id;
+            match &gateway.domains {
+                None => tracing::warn!(
+                    gateway = id,
+                    "may lease every domain: the registry gives it no `domains`"
+                ),
+                Some(names) => {
+                    for name in names.iter().filter(|name| self.domain(name).is_none()) {
+                        let domain = name.as_str();
+                        tracing::warn!(
+                            gateway = id,
+                            domain,
+                            "the configuration has no such domain"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
     /// Logs a refusal and gives it back. If it cannot be logged, the answer is [`Refusal::Store`].
     pub async fn refuse(
         &self,
@@ -215,7 +258,6 @@ impl Caller {
 /// What is the same for the life of a store.
 struct First {
     id: [u8; 16],
-    incarnation: [u8; 16],
     root: RootKeys,
     records: KeyPair,
     signing: SigningKey,
@@ -246,7 +288,6 @@ fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartErro
     let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
     Ok(First {
         id: vault,
-        incarnation: id(meta(store, "incarnation")?)?,
         records: KeyPair::from_secret(records)
             .map_err(|_| StoreError::Damaged("the records key"))?,
         signing: SigningKey::from_bytes(signing.expose()),
@@ -260,7 +301,6 @@ fn make(store: &mut dyn Writer, root: &Key32) -> Result<(), StoreError> {
     let keys = RootKeys::new(root, vault);
     let records = KeyPair::generate();
     store.set_meta("vault", &vault)?;
-    store.set_meta("incarnation", &random::<16>())?;
     store.set_meta("records-key", &keys.wrap(Use::Records, records.secret()))?;
     store.set_meta("log-key", &keys.wrap(Use::LogSigning, &random_key()))
 }

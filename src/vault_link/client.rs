@@ -4,7 +4,6 @@
 //! there is none. What can never happen: an answer from a peer whose certificate is not of the
 //! vault's CA; a call without a time-out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -36,8 +35,8 @@ pub struct Client {
     host: String,
     port: u16,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
-    /// Told whenever a connection ends.
-    lost: Arc<Notify>,
+    /// How many connections have ended: a count, so that no end is missed by who is busy.
+    lost: watch::Sender<u64>,
 }
 
 /// Why a call has no answer.
@@ -87,13 +86,13 @@ impl Client {
             host: bare.to_owned(),
             port: address.port,
             connection: Mutex::new(None),
-            lost: Arc::new(Notify::new()),
+            lost: watch::Sender::new(0),
         })
     }
 
-    /// Resolves when the present connection has ended.
-    pub async fn lost(&self) {
-        self.lost.notified().await;
+    /// Changes whenever a connection has ended, also while nobody waits for it.
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        self.lost.subscribe()
     }
 
     /// `GET` of a JSON message.
@@ -220,12 +219,12 @@ impl Client {
             .handshake(TokioIo::new(tls))
             .await
             .map_err(unreachable)?;
-        let lost = Arc::clone(&self.lost);
+        let lost = self.lost.clone();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the vault broke");
             }
-            lost.notify_waiters();
+            lost.send_modify(|count| *count += 1);
         });
         Ok(sender)
     }

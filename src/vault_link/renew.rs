@@ -37,8 +37,13 @@ pub struct Domain {
 /// Runs for the life of the link.
 pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
     let mut pause = limits::VAULT_RETRY_FIRST;
+    let mut losses = publisher.client.losses();
     loop {
-        let wait = match renew(&publisher, &domain).await {
+        // A connection that ends from here on is seen below, however long the renewal takes.
+        losses.mark_unchanged();
+        let renewed = renew(&publisher, &domain).await;
+        let leased = renewed.is_ok();
+        let wait = match renewed {
             Ok(life) => {
                 pause = limits::VAULT_RETRY_FIRST;
                 life / 2
@@ -60,7 +65,8 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = domain.wake.notified() => {}
-            () = publisher.client.lost() => {}
+            // After a failure the pause holds: it may be this very connection that was lost.
+            _ = losses.changed(), if leased => {}
         }
     }
 }

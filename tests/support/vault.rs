@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use cryptonym::config::{Config, VaultAddress, root_key, signing_key};
 use cryptonym::pseudonym::{KindId, Pseudonym};
 use cryptonym::secret::{Key32, PlainBuf};
+use cryptonym::tls::client::client_config;
 use cryptonym::tls::identity::Role;
 use cryptonym::tls::issue::{Options, init};
 use cryptonym::vault_link::client::{CallError, Client};
 use cryptonym::vault_link::{FirstSight, Lease, VaultLink};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 pub struct House {
     folder: tempfile::TempDir,
@@ -188,6 +191,26 @@ budget_per_day = 5
         Client::new(&self.address(who)).unwrap()
     }
 
+    /// A connection whose windows hold less than a page of the known set.
+    pub async fn slow_connection(&self, who: &str) -> SlowConnection {
+        let address = self.address(who);
+        let identity = (address.certificate.as_path(), address.key.as_path());
+        let tls = client_config(Some(&address.ca), Some(identity), true, &[b"h2"]).unwrap();
+        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", self.port));
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let tls = tokio_rustls::TlsConnector::from(tls)
+            .connect(name, tcp.await.unwrap())
+            .await
+            .unwrap();
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1024)
+            .handshake(TokioIo::new(tls))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        SlowConnection(sender, self.port)
+    }
+
     /// A ready link of the gateway for all domains.
     pub async fn link(&self) -> Arc<VaultLink> {
         let all: Vec<usize> = (0..self.config.domains.len()).collect();
@@ -269,6 +292,22 @@ budget_per_day = 5
             .collect()
     }
 
+    /// Writes the only domains a gateway may use into the registry; before the vault starts.
+    pub fn give_domains(&self, id: &str, domains: &str) {
+        let file = self.path("certs/out/registry.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let line = format!("id = \"{id}\"\n");
+        let with = format!("{line}domains = {domains}\n");
+        let changed = text.replacen(&line, &with, 1);
+        assert_ne!(changed, text);
+        std::fs::write(&file, changed).unwrap();
+    }
+
+    /// What the vault wrote to its standard error.
+    pub fn vault_log(&self) -> String {
+        std::fs::read_to_string(self.path("vault.log")).unwrap()
+    }
+
     pub fn expire_reveals(&self) {
         self.sql("UPDATE reveal SET expires = 1");
     }
@@ -286,6 +325,26 @@ budget_per_day = 5
 
     pub fn remove_store(&self) {
         std::fs::remove_dir_all(self.path("state")).unwrap();
+    }
+
+    /// Copies the store of a vault that is stopped.
+    pub fn back_up(&self) {
+        self.copy_store("state", "backup");
+    }
+
+    /// Puts the copy in the store's place.
+    pub fn restore(&self) {
+        self.remove_store();
+        self.copy_store("backup", "state");
+    }
+
+    fn copy_store(&self, from: &str, to: &str) {
+        std::fs::create_dir(self.path(to)).unwrap();
+        for file in std::fs::read_dir(self.path(from)).unwrap() {
+            let file = file.unwrap();
+            let to = Path::new(&self.path(to)).join(file.file_name());
+            std::fs::copy(file.path(), to).unwrap();
+        }
     }
 
     pub fn replace_root_key(&self) {
@@ -344,6 +403,17 @@ budget_per_day = 5
         let files: Vec<_> = folder.map(|f| f.unwrap().path()).collect();
         assert!(!files.is_empty());
         files
+    }
+}
+
+pub struct SlowConnection(http2::SendRequest<http_body_util::Empty<bytes::Bytes>>, u16);
+
+impl SlowConnection {
+    pub async fn get(&mut self, path: &str) -> http::Response<hyper::body::Incoming> {
+        let request = http::Request::get(format!("https://127.0.0.1:{}{path}", self.1))
+            .body(http_body_util::Empty::new())
+            .unwrap();
+        self.0.send_request(request).await.unwrap()
     }
 }
 

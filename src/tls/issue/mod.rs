@@ -300,6 +300,7 @@ fn entry(role: Role, id: &str, issued: &Issued, key: Option<&SigningKey>) -> Per
         role,
         fingerprints: vec![Sha256::digest(&issued.der).into()],
         signing_key: key.map(SigningKey::verifying_key),
+        domains: None,
     }
 }
 

@@ -95,6 +95,58 @@ impl Ledger {
         Ok(())
     }
 
+    /// Counts entries about a request under an event's name, from a sequence number on. It
+    /// trusts no column: an entry opens at its own place only, and one that is missing, emptied or
+    /// exchanged is an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if any entry of the part cannot be read.
+    pub fn count(
+        &self,
+        store: &mut dyn Writer,
+        root: &RootKeys,
+        start: u64,
+        event: &str,
+        request: &str,
+    ) -> Result<u32, StoreError> {
+        let mut rows = Vec::new();
+        let mut next = start;
+        store.entries_from(start, &mut |row| {
+            if row.sequence != next {
+                return Err(StoreError::Damaged("the log has a gap"));
+            }
+            next += 1;
+            rows.push(row);
+            Ok(())
+        })?;
+        if next != self.tree.size() {
+            return Err(StoreError::Damaged("the log has lost its end"));
+        }
+        let mut keys: Vec<(u32, Cipher)> = Vec::new();
+        let mut count = 0;
+        for row in &rows {
+            let at = keys.iter().position(|(period, _)| *period == row.period);
+            let key = match at {
+                Some(at) => &keys[at].1,
+                None => {
+                    let wrapped = store.log_period(row.period)?;
+                    let wrapped = wrapped.ok_or(StoreError::Damaged("a month's key is gone"))?;
+                    let key = Cipher::new(&root.unwrap(Use::LogPeriod(row.period), &wrapped)?);
+                    keys.push((row.period, key));
+                    &keys[keys.len() - 1].1
+                }
+            };
+            let details = read_entry(row, Some(key))?.details;
+            let details = details.ok_or(StoreError::Damaged("an entry is empty"))?;
+            let about: About = serde_json::from_str(&details)
+                .map_err(|_| StoreError::Damaged("an entry is not readable"))?;
+            if about.event == event && about.request.as_deref() == Some(request) {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// Signs a checkpoint if the tree has grown since the last one; call it before the commit.
     pub fn checkpoint(&mut self, store: &mut dyn Writer) -> Result<(), StoreError> {
         if self.tree.size() == self.signed {
@@ -144,6 +196,13 @@ impl Ledger {
         self.period = Some((period, cipher.clone()));
         Ok(cipher)
     }
+}
+
+/// What [`Ledger::count`] reads of an entry.
+#[derive(serde::Deserialize)]
+struct About {
+    event: String,
+    request: Option<String>,
 }
 
 /// Where a [`Ledger`] was.

@@ -32,6 +32,7 @@ pub async fn keep(
         .keyring
         .by_id(&envelope.domain, envelope.epoch)
         .ok_or(Refusal::UnknownEpoch)?;
+    vault.may_use(caller, &keys.domain_name).await?;
     let checked = {
         let (vault, gateway, keys) = (Arc::clone(vault), caller.id.clone(), Arc::clone(&keys));
         // Opening and sealing a thousand records takes a millisecond or two: not on an async thread.

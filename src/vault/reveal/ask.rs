@@ -65,6 +65,7 @@ pub async fn ask(
     let held = Held {
         statement: Base64(statement.to_bytes()),
         pseudonyms: ask.pseudonyms,
+        log: 0, // known inside the transaction
     };
     let row = RevealRow {
         id,
@@ -72,19 +73,21 @@ pub async fn ask(
         expires: (now + life).unix_timestamp(),
         state: RevealRowState::Pending,
         reads_left: statement.reads,
-        sealed: seal(vault, &id, b"held", &held),
+        sealed: Vec::new(),
         decision: None,
     };
-    let open = Open {
+    let mut open = Open {
         row,
         held,
         statement,
     };
     let view = open.view(vault, now)?;
-    let caller = caller.clone();
+    let (this, caller) = (Arc::clone(vault), caller.clone());
     vault
         .sequencer
         .run(move |tx| {
+            open.held.log = tx.log_size();
+            open.row.sealed = seal(&this, &id, b"held", &open.held);
             tx.store.add_reveal(&open.row)?;
             let mut event = caller.event("reveal-asked", tx.now);
             open.describe(&mut event);

@@ -7,6 +7,9 @@
 //!    is appended to the log; the commit is synced;
 //! 2. only then are records opened, sealed to the requester's key, and answered.
 //!
+//! Nothing is granted on the word of a clear column: the approver's signature is verified again,
+//! expiry and number of reads come from the signed statement, and reads are counted in the log.
+//!
 //! What can never happen: step 2 without step 1 on the disk; a result that is stored; a result
 //! for anybody but the requester that an approver has seen.
 
@@ -26,6 +29,7 @@ use crate::vault::state::{Caller, Vault};
 use crate::vault::store::{Reader, RevealRowState, StoreError};
 use crate::wire::control::{REVEAL_INFO, RevealResult};
 use crate::wire::sealed;
+use crate::wire::statement::{DECISION_TYPE, Decision, Verdict};
 
 /// Answers an approved reveal to the one who asked. Every refusal is logged with its code.
 pub async fn fetch(
@@ -51,10 +55,10 @@ async fn admit(vault: &Arc<Vault>, caller: Caller, id: [u8; 16]) -> Result<Open,
                 return deny(tx, &caller, None, Refusal::UnknownReveal).map(Err);
             };
             let mut open = Open::read(&this, row)?;
-            if let Err(refusal) = check(tx, &caller, &open) {
+            if let Err(refusal) = check(tx, &this, &caller, &open)? {
                 return deny(tx, &caller, Some(&open), refusal).map(Err);
             }
-            open.row.reads_left -= 1;
+            open.row.reads_left = open.row.reads_left.saturating_sub(1);
             tx.store.set_reveal(&open.row)?;
             let mut event = caller.event("reveal-fetched", tx.now);
             open.describe(&mut event);
@@ -64,7 +68,35 @@ async fn admit(vault: &Arc<Vault>, caller: Caller, id: [u8; 16]) -> Result<Open,
         .await?
 }
 
-fn check(tx: &Tx<'_>, caller: &Caller, open: &Open) -> Result<(), Refusal> {
+fn check(
+    tx: &mut Tx<'_>,
+    vault: &Vault,
+    caller: &Caller,
+    open: &Open,
+) -> Result<Result<(), Refusal>, StoreError> {
+    if let Err(refusal) = may_ask(tx, caller, open) {
+        return Ok(Err(refusal));
+    }
+    if let Err(refusal) = proven(vault, open) {
+        if refusal == Refusal::Unproven {
+            let mut event = caller.event("decision-alarm", tx.now);
+            open.describe(&mut event);
+            event.code = Some(refusal.name());
+            tx.log(&event)?;
+        }
+        return Ok(Err(refusal));
+    }
+    let request = open.statement.request.to_string();
+    let used = tx.logged(open.held.log, "reveal-fetched", &request)?;
+    Ok(if used >= open.statement.reads {
+        Err(Refusal::Spent)
+    } else {
+        Ok(())
+    })
+}
+
+/// What the person and the columns say. The columns can only refuse.
+fn may_ask(tx: &Tx<'_>, caller: &Caller, open: &Open) -> Result<(), Refusal> {
     if open.statement.requester != caller.id {
         return Err(Refusal::OtherRequester);
     }
@@ -78,6 +110,29 @@ fn check(tx: &Tx<'_>, caller: &Caller, open: &Open) -> Result<(), Refusal> {
         RevealRowState::Approved if open.row.reads_left == 0 => Err(Refusal::Spent),
         RevealRowState::Approved if open.is_expired(tx.now) => Err(Refusal::Expired),
         RevealRowState::Approved => Ok(()),
+    }
+}
+
+/// The second person's signature on the very bytes that are held, under a key that the registry
+/// names today.
+fn proven(vault: &Vault, open: &Open) -> Result<(), Refusal> {
+    let decided = open.decided(vault).map_err(|_| Refusal::Unproven)?;
+    let envelope = decided.ok_or(Refusal::Unproven)?.envelope;
+    let held = open.statement.request.0 == open.row.id && open.statement.vault.0 == vault.id;
+    let signed = vault.registry.persons.iter().find_map(|person| {
+        if person.role != Role::Approver || person.id == open.statement.requester {
+            return None;
+        }
+        let payload = envelope.verify(DECISION_TYPE, person.signing_key.as_ref()?);
+        let decision = Decision::parse(payload.ok()?).ok()?;
+        (decision.approver == person.id).then_some(decision)
+    });
+    match signed {
+        Some(d) if held && d.statement == open.held.statement => match d.decision {
+            Verdict::Approve => Ok(()),
+            Verdict::Refuse => Err(Refusal::RevealRefused),
+        },
+        _ => Err(Refusal::Unproven),
     }
 }
 

@@ -1,7 +1,12 @@
 //! A reveal as the store holds it: life in clear columns, content sealed.
+//!
+//! The clear columns serve lists and searches. Whoever can write the database can write them, so
+//! they may only shorten a reveal's life; what grants anything is the sealed statement, the
+//! approver's signature on it and the log.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::vault::keys::bind;
 use crate::vault::log::Event;
@@ -19,6 +24,9 @@ pub struct Held {
     pub statement: Base64,
     /// Sorted, distinct text forms.
     pub pseudonyms: Vec<String>,
+    /// The log's size when it was asked: its reads stand behind that.
+    #[serde(default)]
+    pub log: u64,
 }
 
 /// What is sealed in a decided reveal's row.
@@ -55,7 +63,8 @@ impl Open {
     }
 
     pub fn is_expired(&self, now: OffsetDateTime) -> bool {
-        now.unix_timestamp() >= self.row.expires
+        let lives = OffsetDateTime::parse(&self.statement.expires, &Rfc3339).is_ok_and(|e| now < e);
+        !lives || now.unix_timestamp() >= self.row.expires
     }
 
     pub fn state(&self, now: OffsetDateTime) -> RevealState {
@@ -79,7 +88,8 @@ impl Open {
         })
     }
 
-    fn decided(&self, vault: &Vault) -> Result<Option<Decided>, StoreError> {
+    /// Who decided, and the signed envelope: it opens in this reveal's row alone.
+    pub fn decided(&self, vault: &Vault) -> Result<Option<Decided>, StoreError> {
         let Some(sealed) = &self.row.decision else {
             return Ok(None);
         };
@@ -113,4 +123,59 @@ pub fn digest(statement: &[u8]) -> String {
 
 fn place(vault: &Vault, id: &[u8; 16], part: &[u8]) -> Vec<u8> {
     bind(&[b"reveal", part, &vault.id, id])
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+    use crate::vault::log::event::rfc3339;
+    use crate::wire::statement::Digest;
+
+    #[test]
+    fn the_column_can_shorten_a_life_and_not_lengthen_it() {
+        let now = OffsetDateTime::now_utc();
+        let is_expired = |signed: i64, column: i64| {
+            let statement = Statement {
+                version: 1,
+                vault: Hex([0; 16]),
+                request: Hex([0; 16]),
+                requester: "i".into(),
+                hpke_key: Hex([0; 32]),
+                domain: "d".into(),
+                domain_id: Hex([0; 16]),
+                epochs: vec![1],
+                pseudonyms: Digest::of(&[]),
+                purpose: "p".into(),
+                reason: "r".into(),
+                created: rfc3339(now),
+                expires: rfc3339(now + Duration::seconds(signed)),
+                reads: 1,
+            };
+            let held = Held {
+                statement: Base64(statement.to_bytes()),
+                pseudonyms: vec![],
+                log: 0,
+            };
+            let row = RevealRow {
+                id: [0; 16],
+                created: 0,
+                expires: now.unix_timestamp() + column,
+                state: RevealRowState::Approved,
+                reads_left: 1,
+                sealed: vec![],
+                decision: None,
+            };
+            let open = Open {
+                row,
+                held,
+                statement,
+            };
+            open.is_expired(now)
+        };
+        assert!(!is_expired(60, 60));
+        assert!(is_expired(60, -60));
+        assert!(is_expired(-60, 60));
+    }
 }

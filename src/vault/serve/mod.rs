@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::known::Streams;
 use super::log::Event;
 use super::state::{StartError, Vault};
 use crate::config::Config;
@@ -48,6 +49,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let (vault, sequencer) = Vault::open(config)?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().unwrap_or(settings.listen);
+    vault.warn_of_open_gateways();
     vault.log(|now| Event::new("vault-started", now)).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let observe = match settings.observe {
@@ -63,6 +65,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         vault: Arc::clone(&vault),
         acceptor: TlsAcceptor::from(tls),
         messages: Arc::new(Semaphore::new(limits::VAULT_IN_FLIGHT)),
+        known: Arc::default(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
@@ -105,6 +108,7 @@ struct Server {
     acceptor: TlsAcceptor,
     /// One permit for each message whose body is in memory.
     messages: Arc<Semaphore>,
+    known: Arc<Streams>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }

@@ -140,8 +140,17 @@ async fn run(
     let vault = &server.vault;
     let query = request.uri().query().unwrap_or("").to_owned();
     // Held until the answer is made: bounds the bodies, plaintexts and rows in memory.
-    let permit = server.messages.acquire().await;
-    let _permit = permit.map_err(|_| Refusal::Store)?;
+    // A known set has no body and turns of its own.
+    let _permit = match operation {
+        Operation::Known => None,
+        _ => Some(
+            server
+                .messages
+                .acquire()
+                .await
+                .map_err(|_| Refusal::Store)?,
+        ),
+    };
     match operation {
         Operation::Lease => {
             let ask = parse(&body(request).await?)?;
@@ -151,16 +160,7 @@ async fn run(
             let bytes = body(request).await?;
             Ok(Answer::json(&records::keep(vault, caller, bytes).await?))
         }
-        Operation::Known => {
-            let domain = parameter(&query, "domain").and_then(Hex::<16>::parse);
-            let epoch = parameter(&query, "epoch").and_then(|e| e.parse().ok());
-            let (Some(domain), Some(epoch)) = (domain, epoch) else {
-                return Err(Refusal::BadMessage);
-            };
-            let keys = vault.keyring.by_id(&domain.0, epoch);
-            let keys = keys.ok_or(Refusal::UnknownEpoch)?;
-            Ok(Answer::Known(known::stream(vault.clone(), keys)))
-        }
+        Operation::Known => known_set(server, caller, &query).await,
         Operation::RevealAsk => {
             let wanted = parse(&body(request).await?)?;
             Ok(Answer::json(&ask::ask(vault, caller, wanted).await?))
@@ -183,6 +183,21 @@ async fn run(
             log_pages::entries(vault, start, end).await
         }
     }
+}
+
+/// Starts the stream, once it is the caller's turn.
+async fn known_set(server: &Server, caller: &Caller, query: &str) -> Result<Answer, Refusal> {
+    let domain = parameter(query, "domain").and_then(Hex::<16>::parse);
+    let epoch = parameter(query, "epoch").and_then(|e| e.parse().ok());
+    let (Some(domain), Some(epoch)) = (domain, epoch) else {
+        return Err(Refusal::BadMessage);
+    };
+    let keys = server.vault.keyring.by_id(&domain.0, epoch);
+    let keys = keys.ok_or(Refusal::UnknownEpoch)?;
+    server.vault.may_use(caller, &keys.domain_name).await?;
+    let turn = server.known.turn(caller).await?;
+    let body = known::stream(server.vault.clone(), keys, turn);
+    Ok(Answer::Known(body))
 }
 
 /// The whole body, within its bounds of size and time.

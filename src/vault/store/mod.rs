@@ -64,6 +64,12 @@ pub trait Writer: Send {
 
     fn add_leaf(&mut self, row: &LeafRow) -> Result<(), StoreError>;
     fn each_leaf(&mut self, each: &mut dyn FnMut(&[u8; 32])) -> Result<(), StoreError>;
+    /// Entries from a sequence number on, in order.
+    fn entries_from(
+        &mut self,
+        start: u64,
+        each: &mut dyn FnMut(LeafRow) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
     fn add_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError>;
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;

@@ -231,6 +231,26 @@ impl Writer for SqliteWriter {
         Ok(())
     }
 
+    fn entries_from(
+        &mut self,
+        start: u64,
+        each: &mut dyn FnMut(LeafRow) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT sequence, commitment, period, sealed FROM log_leaf WHERE sequence >= ? \
+                   ORDER BY sequence";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([start as i64])?;
+        while let Some(row) = rows.next()? {
+            each(LeafRow {
+                sequence: row.get::<_, i64>(0)? as u64,
+                commitment: fixed(row.get(1)?)?,
+                period: row.get(2)?,
+                sealed: row.get(3)?,
+            })?;
+        }
+        Ok(())
+    }
+
     fn add_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO log_checkpoint VALUES (?, ?)";
         self.run(sql, params![size as i64, note]).map(drop)
