@@ -11,6 +11,7 @@ use super::Exit;
 use crate::config::{Config, Loaded};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::{self, runtime};
+use crate::harden;
 use crate::observe;
 use crate::observe::log::LogFormat;
 use crate::vault_link::VaultLink;
@@ -39,6 +40,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args, config: &Path) -> Exit {
+    // Before any key is read, and before the first lease.
+    let shortfalls = harden::process();
     let color = io::stderr().is_terminal();
     let Loaded { config, warnings } = match Config::load(config) {
         Ok(loaded) => loaded,
@@ -51,6 +54,9 @@ pub fn run(args: Args, config: &Path) -> Exit {
     };
     observe::log::start(args.log_format, &args.log);
     observe::panics::hide_payloads();
+    for shortfall in shortfalls {
+        tracing::warn!(shortfall, "hardening");
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, caller};
 use crate::config::Config;
 use crate::harden;
+use crate::observe::{self, log::LogFormat};
 use crate::vault::{self, StartError};
 
 /// Run the vault: the separate process that keeps the keys
@@ -27,11 +28,8 @@ pub fn run(_args: Args, config: &Path) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    // Its own log goes to standard error: one JSON object a line, never an identifier.
-    let _ = tracing_subscriber::fmt()
-        .json()
-        .with_writer(std::io::stderr)
-        .try_init();
+    observe::log::start(LogFormat::Json, "info");
+    observe::panics::hide_payloads();
     for shortfall in shortfalls {
         tracing::warn!(shortfall, "hardening");
     }

@@ -120,7 +120,7 @@ pub struct Route {
     pub host: Option<String>,
     /// matchit pattern: `/v1/results`, `/v1/subscribers/{id}`, `/static/{*rest}`.
     pub path: String,
-    /// Upper-case methods; empty: any but CONNECT and TRACE.
+    /// Upper-case methods; empty: the seven standard ones that carry or fetch a representation.
     pub methods: Vec<String>,
     /// Index into `Config::backends`.
     pub backend: usize,

@@ -65,7 +65,7 @@ pub(super) fn authority(text: &Text<'_>, findings: &Findings) -> bool {
     good
 }
 
-/// Upper-case methods; empty: any but CONNECT and TRACE.
+/// Upper-case methods; empty: the seven standard ones that carry or fetch a representation.
 pub(super) fn methods(table: &Table<'_>) -> Vec<String> {
     let findings = table.findings();
     let mut methods: Vec<String> = Vec::new();
