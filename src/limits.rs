@@ -76,9 +76,12 @@ pub const SELECTOR_STEPS: usize = DEPTH;
 /// is exponential in their length; real policies need tens.
 pub const AUTOMATON_STATES: usize = 1024;
 
-/// Bytes that a scanner indexes in one go: small enough that every connection can have its own
-/// index (20 KiB at five bytes a token), large enough that starting a batch costs nothing.
+/// Bytes that a scanner indexes in one go: small enough that every thread's index stays in its core's first
+/// cache (20 KiB at five bytes a token), large enough that starting a batch costs nothing.
 pub const INDEX_BATCH: usize = 4096;
+
+/// How often a gateway that waits for its leases before it listens looks whether they are there.
+pub const READY_TICK: Duration = Duration::from_millis(10);
 
 // --- heads --------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, ListenWhen, Loaded};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::{self, runtime};
 use crate::harden;
+use crate::limits;
 use crate::observe;
 use crate::observe::log::LogFormat;
 use crate::vault_link::VaultLink;
@@ -94,16 +95,12 @@ async fn serve(config: Config) -> Exit {
         }
     };
     let metrics = Arc::new(Metrics::new());
-    let stopping = Arc::new(AtomicBool::new(false));
-    let running = match gateway::start(&config, link.clone(), metrics.clone()) {
-        Ok(running) => running,
-        Err(error) => return failed(&error),
-    };
+    let listening = Arc::new(AtomicBool::new(false));
     if let Some(address) = gateway.observe {
-        let stopping = stopping.clone();
+        let (listening, link) = (listening.clone(), link.clone());
         let ready = move || match &link {
-            _ if stopping.load(Relaxed) => Err("stopping".to_owned()),
             Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
+            _ if !listening.load(Relaxed) => Err("starting or stopping".to_owned()),
             _ => Ok(()),
         };
         match observe::serve(address, metrics.registry(), ready).await {
@@ -111,6 +108,19 @@ async fn serve(config: Config) -> Exit {
             Err(error) => return failed(&format_args!("cannot listen on {address}: {error}")),
         }
     }
+    if let (ListenWhen::Ready, Some(link)) = (gateway.listen_when, &link) {
+        tracing::info!("listening begins with the last domain's lease");
+        tokio::select! {
+            () = until_ready(link) => {}
+            _ = terminate.recv() => return Exit::Done,
+            _ = interrupt.recv() => return Exit::Done,
+        }
+    }
+    let running = match gateway::start(&config, link, metrics) {
+        Ok(running) => running,
+        Err(error) => return failed(&error),
+    };
+    listening.store(true, Relaxed);
     for address in running.addresses() {
         // Nobody may be reading: that is no reason not to serve.
         let _ = writeln!(io::stdout(), "listening https://{address}");
@@ -119,7 +129,7 @@ async fn serve(config: Config) -> Exit {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    stopping.store(true, Relaxed);
+    listening.store(false, Relaxed);
     tracing::info!("stopping: requests in flight may end");
     tokio::select! {
         () = running.drain() => {}
@@ -127,6 +137,12 @@ async fn serve(config: Config) -> Exit {
         _ = interrupt.recv() => {}
     }
     Exit::Done
+}
+
+async fn until_ready(link: &VaultLink) {
+    while !link.ready() {
+        tokio::time::sleep(limits::READY_TICK).await;
+    }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Exit {

@@ -47,6 +47,19 @@ pub struct Gateway {
     pub observe: Option<SocketAddr>,
     /// Worker threads; default: one per core.
     pub workers: usize,
+    /// One line a request on standard error; default: yes.
+    pub access_log: bool,
+    pub listen_when: ListenWhen,
+}
+
+/// When a gateway begins to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenWhen {
+    /// At once: what needs a lease is answered 503 until there is one.
+    AtOnce,
+    /// Once every domain has its lease and its known set: for balancers that only look whether a
+    /// port is open.
+    Ready,
 }
 
 /// A server's certificate and whom it lets in.
@@ -58,6 +71,9 @@ pub struct ServerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether a client without a certificate is refused in the handshake.
     pub client_certificate: ClientCertificate,
+    /// Whether clients may resume sessions (stateless tickets). Never where client certificates
+    /// are in use.
+    pub resumption: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

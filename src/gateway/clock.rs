@@ -10,17 +10,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::coarse::Moment;
 use crate::config::Limits;
 use crate::limits::{LINGER_BYTES, LINGER_TIME};
 
 /// What happens on one connection. Times are milliseconds since `start`, plus one; 0 is never.
 pub struct Clock {
-    start: Instant,
+    start: Moment,
     in_flight: AtomicU32,
     idle_since: AtomicU64,
     head_since: AtomicU64,
@@ -42,7 +43,7 @@ pub enum Verdict {
 impl Default for Clock {
     fn default() -> Self {
         Self {
-            start: Instant::now(),
+            start: Moment::now(),
             in_flight: AtomicU32::new(0),
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
@@ -106,7 +107,7 @@ impl Clock {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+        self.start.millis().saturating_add(1)
     }
 
     fn bytes_read(&self) {
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn a_connection_with_a_body_left_unread_is_not_kept_idle_long() {
         let clock = Clock {
-            start: Instant::now() - 2 * LINGER_TIME,
+            start: Moment::ago(2 * LINGER_TIME),
             ..Clock::default()
         };
         let long = limits(60_000);

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`runtime`] | threads, and what is shared between them |
 //! | [`listen`] | sockets, the cap |
-//! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`]) |
+//! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`], [`coarse`]) |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
@@ -21,6 +21,7 @@
 
 pub mod body;
 pub mod clock;
+pub mod coarse;
 pub mod exchange;
 pub mod head;
 pub mod headers;
@@ -49,7 +50,7 @@ use tokio_rustls::TlsAcceptor;
 use self::metrics::Metrics;
 pub use self::runtime::Running;
 use self::shared::{Shared, Worker};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::limits;
 use crate::observe::access::AccessLog;
 use crate::tls::TlsError;
@@ -89,7 +90,7 @@ pub fn start(
     let shared = Arc::new(share(config, link, metrics)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
-        workers.push(worker(config, &shared)?);
+        workers.push(worker(config, gateway, &shared)?);
     }
     let mut listeners = Vec::with_capacity(gateway.listen.len());
     for &address in &gateway.listen {
@@ -118,12 +119,16 @@ fn share(
     })
 }
 
-fn worker(config: &Config, shared: &Arc<Shared>) -> Result<Worker, StartError> {
+fn worker(
+    config: &Config,
+    gateway: &config::Gateway,
+    shared: &Arc<Shared>,
+) -> Result<Worker, StartError> {
     let metrics = shared.metrics.clone();
     Ok(Worker {
         upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
         shared: shared.clone(),
-        access: AccessLog::new(),
+        access: AccessLog::new(gateway.access_log),
         mark: getrandom::u64().map_err(io::Error::other)?,
         requests: AtomicU64::new(0),
     })

@@ -90,7 +90,7 @@ struct Problem<'a> {
     code: &'static str,
     side: String,
     stage: String,
-    request_id: &'a str,
+    request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +110,7 @@ fn document(story: &Story, fault: &Fault) -> Vec<u8> {
         code: fault.code.name(),
         side: format!("{:?}", fault.side).to_ascii_lowercase(),
         stage: format!("{:?}", fault.stage).to_ascii_lowercase(),
-        request_id: &story.id,
+        request_id: story.id.to_string(),
         offset: fault.offset.filter(|_| ours),
         place: fault.place.as_deref().filter(|_| ours),
         next: fault.code.next(),

@@ -79,8 +79,24 @@ pub struct Worker {
 
 impl Worker {
     /// An id for a problem document and its log line: random start, then counted.
-    pub fn request_id(&self) -> String {
-        let n = self.requests.fetch_add(1, Relaxed);
-        format!("{:012x}-{n:x}", self.mark & 0xffff_ffff_ffff)
+    pub fn request_id(&self) -> RequestId {
+        RequestId {
+            mark: self.mark & 0xffff_ffff_ffff,
+            number: self.requests.fetch_add(1, Relaxed),
+        }
+    }
+}
+
+/// Names one request. Written as `mark-number`, both hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// Of process and worker: 48 bits.
+    pub mark: u64,
+    pub number: u64,
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:012x}-{:x}", self.mark, self.number)
     }
 }

@@ -11,8 +11,10 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::clock::InFlight;
+use super::coarse::Moment;
 use super::metrics::Sample;
 use super::serve::Conn;
+use super::shared::RequestId;
 use crate::error::Fault;
 use crate::observe::access::Line;
 use crate::rewrite::Summary;
@@ -23,8 +25,9 @@ const NO_ROUTE: usize = usize::MAX;
 pub struct Story {
     pub conn: Arc<Conn>,
     /// Distinct among all requests of all gateways, for practical purposes; says nothing.
-    pub id: String,
+    pub id: RequestId,
     started: Instant,
+    began: Moment,
     method: &'static str,
     protocol: &'static str,
     route: AtomicUsize,
@@ -37,7 +40,7 @@ pub struct Story {
     fault: OnceLock<Fault>,
     /// Part of a streamed body has been handed to the backend.
     partial: AtomicBool,
-    /// Milliseconds since `started` at which the request last moved towards the backend.
+    /// Milliseconds since `began` at which the request last moved towards the backend.
     moved: AtomicU64,
     /// What moves next has to come from the client (or its rewriting), not to be taken by the backend.
     awaits_client: AtomicBool,
@@ -50,6 +53,7 @@ impl Story {
         Arc::new(Self {
             id: conn.worker.request_id(),
             started: Instant::now(),
+            began: Moment::now(),
             method: known(&parts.method),
             protocol: match parts.version {
                 Version::HTTP_2 => "h2",
@@ -114,8 +118,7 @@ impl Story {
 
     /// The backend has taken something, or is waiting for the client.
     pub fn moves(&self, awaits_client: bool) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Relaxed);
+        self.moved.store(self.began.millis(), Relaxed);
         self.awaits_client.store(awaits_client, Relaxed);
     }
 
@@ -123,16 +126,16 @@ impl Story {
     /// was its turn.
     pub async fn backend_silence(&self, time: Duration) {
         loop {
-            let moved = self.started + Duration::from_millis(self.moved.load(Relaxed));
-            let due = if self.awaits_client.load(Relaxed) {
-                Instant::now() + time
+            let left = if self.awaits_client.load(Relaxed) {
+                time
             } else {
-                moved + time
+                let moved = Duration::from_millis(self.moved.load(Relaxed));
+                (moved + time).saturating_sub(self.began.elapsed())
             };
-            if due <= Instant::now() {
+            if left.is_zero() {
                 return;
             }
-            tokio::time::sleep_until(due.into()).await;
+            tokio::time::sleep(left).await;
         }
     }
 
@@ -164,7 +167,7 @@ impl Drop for Story {
             .map_or(&worker.shared.unrouted, |r| &r.metrics)
             .add(&sample);
         worker.access.write(&Line {
-            request: &self.id,
+            request: (self.id.mark, self.id.number),
             route: route.map(|r| r.config.name.as_str()),
             method: self.method,
             protocol: self.protocol,

@@ -13,7 +13,8 @@ use crate::limits::ACCESS_LOG_BYTES;
 
 /// One request.
 pub struct Line<'a> {
-    pub request: &'a str,
+    /// Worker's mark (48 bits) and number.
+    pub request: (u64, u64),
     pub route: Option<&'a str>,
     pub method: &'static str,
     pub protocol: &'static str,
@@ -33,17 +34,24 @@ pub struct Line<'a> {
 }
 
 /// One worker's lines, not yet written.
-#[derive(Default)]
 pub struct AccessLog {
+    wanted: bool,
     waiting: Mutex<Vec<u8>>,
 }
 
 impl AccessLog {
-    pub fn new() -> Self {
-        Self::default()
+    /// `wanted`: the configuration's `gateway.access_log`.
+    pub fn new(wanted: bool) -> Self {
+        Self {
+            wanted,
+            waiting: Mutex::default(),
+        }
     }
 
     pub fn write(&self, line: &Line<'_>) {
+        if !self.wanted {
+            return;
+        }
         let mut waiting = self.lock();
         append(&mut waiting, line, SystemTime::now());
         if waiting.len() >= ACCESS_LOG_BYTES {
@@ -82,29 +90,57 @@ fn append(out: &mut Vec<u8>, line: &Line<'_>, now: SystemTime) {
     out.extend_from_slice(b"{\"time\":\"");
     time(out, now);
     out.extend_from_slice(b"\",\"access\":\"");
-    text(out, line.request);
+    hexadecimal(out, line.request.0, 12);
+    out.push(b'-');
+    hexadecimal(out, line.request.1, 1);
     for (name, value) in [
-        ("route", line.route.unwrap_or("-")),
-        ("method", line.method),
-        ("protocol", line.protocol),
-        ("client", line.client.unwrap_or("-")),
-        ("code", line.code.unwrap_or("-")),
+        ("\",\"route\":\"", line.route.unwrap_or("-")),
+        ("\",\"method\":\"", line.method),
+        ("\",\"protocol\":\"", line.protocol),
+        ("\",\"client\":\"", line.client.unwrap_or("-")),
+        ("\",\"code\":\"", line.code.unwrap_or("-")),
     ] {
-        let _ = write!(out, "\",\"{name}\":\"");
+        out.extend_from_slice(name.as_bytes());
         text(out, value);
     }
-    let _ = writeln!(
-        out,
-        "\",\"status\":{},\"in\":{},\"out\":{},\"us\":{},\"records\":{},\"replaced\":{},\"first_sights\":{},\"whole\":{}}}",
-        line.status,
-        line.bytes_in,
-        line.bytes_out,
-        line.micros,
-        line.records,
-        line.replaced,
-        line.first_sights,
-        line.whole,
-    );
+    out.push(b'"');
+    for (name, value) in [
+        (",\"status\":", u64::from(line.status)),
+        (",\"in\":", line.bytes_in),
+        (",\"out\":", line.bytes_out),
+        (",\"us\":", line.micros),
+        (",\"records\":", line.records),
+        (",\"replaced\":", line.replaced),
+        (",\"first_sights\":", line.first_sights),
+    ] {
+        out.extend_from_slice(name.as_bytes());
+        decimal(out, value, 1);
+    }
+    let whole: &[u8] = if line.whole { b"true" } else { b"false" };
+    out.extend_from_slice(b",\"whole\":");
+    out.extend_from_slice(whole);
+    out.extend_from_slice(b"}\n");
+}
+
+/// `value` with at least so many digits. A line has fifteen numbers; `write!` takes as long for
+/// them as the gateway for routing.
+fn decimal(out: &mut Vec<u8>, value: u64, least: usize) {
+    digits::<10>(out, value, least);
+}
+
+fn hexadecimal(out: &mut Vec<u8>, value: u64, least: usize) {
+    digits::<16>(out, value, least);
+}
+
+fn digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64, least: usize) {
+    let mut text = [b'0'; 20];
+    let mut at = text.len();
+    while value > 0 || text.len() - at < least {
+        at -= 1;
+        text[at] = b"0123456789abcdef"[(value % BASE) as usize];
+        value /= BASE;
+    }
+    out.extend_from_slice(&text[at..]);
 }
 
 /// Configured names and ids need no escapes; should one, it shows as `?` and breaks no line.
@@ -124,14 +160,19 @@ fn time(out: &mut Vec<u8>, now: SystemTime) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_millis()
-    );
+    let parts = [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (second / 3600, 2, b':'),
+        (second / 60 % 60, 2, b':'),
+        (second % 60, 2, b'.'),
+        (u64::from(since.subsec_millis()), 3, b'Z'),
+    ];
+    for (number, width, after) in parts {
+        decimal(out, number, width);
+        out.push(after);
+    }
 }
 
 /// The Gregorian date of a day since 1970-01-01, counted in eras of 400 years from 1 March.
@@ -155,7 +196,7 @@ mod tests {
     #[test]
     fn path_12_a_line_is_one_json_object_with_its_time() {
         let line = Line {
-            request: "a-1",
+            request: (0xabc, 0x1f),
             route: Some("re\"sults"),
             method: "POST",
             protocol: "h2",
@@ -175,10 +216,25 @@ mod tests {
         append(&mut out, &line, leap);
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(read["time"], "2024-02-29T12:34:56.789Z");
+        assert_eq!(read["access"], "000000000abc-1f");
         assert_eq!(read["route"], "re?sults");
         assert_eq!(read["client"], "-");
         assert_eq!(read["us"], 3);
         assert_eq!(read["whole"], true);
         assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_library_writes_them() {
+        for value in [0, 1, 9, 10, 99, 100, 12_345, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, value, 1);
+            out.push(b' ');
+            decimal(&mut out, value, 4);
+            out.push(b' ');
+            hexadecimal(&mut out, value, 12);
+            let expected = format!("{value} {value:04} {value:012x}");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

@@ -99,6 +99,7 @@ pub(crate) mod testing {
                 key: self.server_key.clone(),
                 client_ca: Some(self.ca.clone()),
                 client_certificate,
+                resumption: true,
             }
         }
 

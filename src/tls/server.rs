@@ -63,7 +63,7 @@ pub fn server_config(
         .with_single_cert(certificates, key)
         .map_err(|e| mismatch(&tls.certificate, &tls.key, &e))?;
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    if tls.client_certificate == ClientCertificate::None {
+    if tls.resumption && tls.client_certificate == ClientCertificate::None {
         // Stateless tickets under keys that rotate themselves: nothing to revoke here.
         config.ticketer =
             Ticketer::new().map_err(|e| TlsError::new(&tls.certificate, e.to_string()))?;

@@ -1,7 +1,7 @@
 //! `[gateway]` and `[vault]`: where each world listens, and with which keys.
 
 use super::super::raw::Table;
-use super::super::{ClientCertificate, Gateway, ServerTls, Vault, VaultAddress};
+use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
 use super::{address, path, path_of, word};
 
 /// `[gateway]`
@@ -62,6 +62,14 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         .integer("workers", 1..=1024)
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let access_log = table.boolean("access_log").unwrap_or(true);
+    let listen_when = table.text("listen_when").and_then(|text| {
+        let words = [
+            ("at-once", ListenWhen::AtOnce),
+            ("ready", ListenWhen::Ready),
+        ];
+        word(&text, "moment to listen", &words, findings)
+    });
     table.finish();
     Some(Gateway {
         listen,
@@ -69,6 +77,8 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         vault: vault?,
         observe,
         workers,
+        access_log,
+        listen_when: listen_when.unwrap_or(ListenWhen::AtOnce),
     })
 }
 
@@ -179,12 +189,21 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
     } else {
         ClientCertificate::None
     });
+    let resumption = table.boolean("resumption");
+    if resumption == Some(true) && client_certificate != ClientCertificate::None {
+        findings.error(
+            &table.place_of("resumption"),
+            "a resumed session would keep a certificate that has been revoked since",
+            "remove this key: with client certificates there is no resumption",
+        );
+    }
     table.finish();
     Some(ServerTls {
         certificate: certificate?,
         key: key?,
         client_ca,
         client_certificate,
+        resumption: resumption.unwrap_or(client_certificate == ClientCertificate::None),
     })
 }
 

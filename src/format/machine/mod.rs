@@ -28,7 +28,6 @@ mod tokens;
 use std::sync::Arc;
 
 use super::number::Number;
-use super::simd::Index;
 use super::{Found, Options, Shape, Slot};
 use crate::error::{Code, Fault, Stage};
 use crate::policy::plan::{NO_NAME, NodeId, QUIET};
@@ -203,8 +202,6 @@ pub(super) struct Machine<const LINES: bool> {
     base: u64,
     released: usize,
     records: u64,
-    /// Made when a window is large enough to need it.
-    index: Option<Box<Index>>,
 }
 
 impl<const LINES: bool> Machine<LINES> {
@@ -247,7 +244,6 @@ impl<const LINES: bool> Machine<LINES> {
             base: 0,
             released: 0,
             records: 0,
-            index: None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! as from the byte walk. What can never happen: something is accepted here that `bytes` would
 //! refuse: whatever is not plainly in order goes to `bytes`, from the token's first byte.
 
+use std::cell::Cell;
+
 use super::{Fate, Machine, Raise, State};
 use crate::format::number::is_number_at;
 use crate::format::simd::Index;
@@ -13,6 +15,12 @@ use crate::policy::plan::NodeId;
 
 /// Windows shorter than this are not worth an index.
 const WORTH: usize = 64;
+
+thread_local! {
+    /// The thread's index, between two walks. It holds positions only, and only for one walk:
+    /// 20 KiB made and cleared for each small body cost more than walking it.
+    static SPARE: Cell<Option<Box<Index>>> = const { Cell::new(None) };
+}
 
 /// What one look at the next tokens came to.
 enum Step {
@@ -34,9 +42,9 @@ impl<const LINES: bool> Machine<LINES> {
         if end - self.looked < WORTH || u32::try_from(end).is_err() {
             return Ok(());
         }
-        let mut index = self.index.take().unwrap_or_default();
+        let mut index = SPARE.take().unwrap_or_default();
         let walked = self.indexed(&mut index, &window[..end], found);
-        self.index = Some(index);
+        SPARE.set(Some(index));
         walked
     }
 

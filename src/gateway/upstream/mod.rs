@@ -15,7 +15,7 @@ pub mod connect;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 
 use self::connect::Target;
 use super::body::outgoing::Outgoing;
+use super::coarse::Moment;
 use super::metrics::Metrics;
 use super::socket::Delivery;
 use crate::config;
@@ -51,8 +52,8 @@ pub struct Link {
     task: AbortHandle,
     backend: usize,
     target: usize,
-    born: Instant,
-    idle_since: Instant,
+    born: Moment,
+    idle_since: Moment,
     reused: bool,
 }
 
@@ -146,7 +147,7 @@ impl Upstreams {
         if !fit {
             return;
         }
-        link.idle_since = Instant::now();
+        link.idle_since = Moment::now();
         let mut idle = self.pools[link.backend].lock();
         if idle.len() < limits::POOL_IDLE {
             idle.push(link);
@@ -170,7 +171,7 @@ impl Upstreams {
             let connected = tokio::time::timeout_at(deadline, connecting).await;
             if let Ok(Ok((sender, delivery, task))) = connected {
                 self.metrics.upstream_opened.inc();
-                let now = Instant::now();
+                let now = Moment::now();
                 return Ok(Link {
                     sender,
                     delivery,

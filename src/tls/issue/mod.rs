@@ -339,6 +339,7 @@ mod tests {
             key: pair.key.clone(),
             client_ca: Some(ca.to_owned()),
             client_certificate: ClientCertificate::Required,
+            resumption: false,
         }
     }
 
