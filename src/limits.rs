@@ -137,6 +137,10 @@ pub const RESPONSE_TIME: Duration = Duration::from_secs(60);
 /// An idle upstream connection is closed before the backend's own usual keep-alive ends.
 pub const POOL_IDLE_TIME: Duration = Duration::from_secs(3);
 
+/// How long a pooled connection may take to say that it is ready again: its answer has ended, so
+/// only its own task is in between. Afterwards another one is taken.
+pub const POOL_READY_TIME: Duration = Duration::from_millis(50);
+
 /// The oldest a pooled connection may get: a backend that moved (DNS, a new instance) is found.
 pub const POOL_AGE: Duration = Duration::from_secs(300);
 

@@ -1049,6 +1049,7 @@ fn path_02_the_openssl_commands_of_the_readme_work() {
         key: made.gateway.key.clone(),
         client_ca: Some(made.gateway_ca.clone()),
         client_certificate: ClientCertificate::Optional,
+        resumption: false,
     };
     server_config(&gateway, Versions::Tls12And13, &[]).unwrap();
 }

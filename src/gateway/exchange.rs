@@ -150,7 +150,7 @@ async fn prepare(
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
-            let (out, summary) = hold::rewrite(*rewrite, &whole).await?;
+            let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));

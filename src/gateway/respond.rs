@@ -75,7 +75,7 @@ pub async fn respond(
             }
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
-        Some((policy, format)) => restore(exchange, policy, format, reader).await?,
+        Some((policy, format)) => Box::pin(restore(exchange, policy, format, reader)).await?,
         None => Answer::pass(reader, story.clone(), exchange.link, exchange.pump),
     };
     story.answers(head.status);
@@ -118,7 +118,7 @@ async fn restore(
     let most = limits::CHUNK.min(shared.limits.hold);
     match hold::take(&mut reader, most).await? {
         Taken::Whole(whole) => {
-            let (out, _) = hold::rewrite(rewrite, &whole).await.map_err(of_response)?;
+            let (out, _) = hold::rewrite(&mut rewrite, &whole).await.map_err(of_response)?;
             let story = story.clone();
             Ok(Answer::whole(out.into(), story, Some(link), pump))
         }

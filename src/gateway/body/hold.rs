@@ -44,7 +44,7 @@ impl HoldBudget {
         }
         metrics.hold_waits.inc();
         let wait = self.bytes.clone().acquire_many_owned(share);
-        match tokio::time::timeout(limits::HOLD_WAIT, wait).await {
+        match Box::pin(tokio::time::timeout(limits::HOLD_WAIT, wait)).await {
             Ok(Ok(permit)) => Ok(Held(Some(permit))),
             _ => Err(Fault::new(Code::HoldBudget, Stage::Receive)),
         }
@@ -87,7 +87,7 @@ pub async fn take(reader: &mut Reader, most: usize) -> Result<Taken, Fault> {
 ///
 /// # Errors
 /// As [`Rewriter::push`].
-pub async fn rewrite(mut rewriter: Rewriter, body: &[u8]) -> Result<(Vec<u8>, Summary), Fault> {
+pub async fn rewrite(rewriter: &mut Rewriter, body: &[u8]) -> Result<(Vec<u8>, Summary), Fault> {
     // Pseudonyms are often longer than what they stand for; an eighth saves most regrowths.
     let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 64);
     rewriter.push(body, &mut out).await?;

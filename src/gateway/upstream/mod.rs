@@ -85,20 +85,30 @@ impl Upstreams {
     /// # Errors
     /// [`Code::BackendUnreachable`] when none of its addresses can be reached in time.
     pub async fn link(&self, backend: usize) -> Result<Link, Fault> {
-        while let Some(mut link) = self.pools[backend].take() {
+        match self.pools[backend].take() {
+            Some(link) if link.sender.is_ready() => Ok(self.reused(link)),
+            // Apart, and boxed: what waits is large, and every exchange would carry it.
+            unready => Box::pin(self.wait_for_link(backend, unready)).await,
+        }
+    }
+
+    async fn wait_for_link(&self, backend: usize, first: Option<Link>) -> Result<Link, Fault> {
+        let mut next = first;
+        while let Some(mut link) = next {
             // A link that has just come back may still have to say so to its own task.
-            let ready = link.sender.is_ready()
-                || matches!(
-                    tokio::time::timeout(Duration::from_millis(50), link.sender.ready()).await,
-                    Ok(Ok(()))
-                );
-            if ready {
-                link.reused = true;
-                self.metrics.upstream_reused.inc();
-                return Ok(link);
+            let ready = tokio::time::timeout(limits::POOL_READY_TIME, link.sender.ready());
+            if matches!(ready.await, Ok(Ok(()))) {
+                return Ok(self.reused(link));
             }
+            next = self.pools[backend].take();
         }
         self.fresh(backend).await
+    }
+
+    fn reused(&self, mut link: Link) -> Link {
+        link.reused = true;
+        self.metrics.upstream_reused.inc();
+        link
     }
 
     /// Sends one request and waits for the head of its answer. A pooled connection that turns
@@ -124,7 +134,7 @@ impl Upstreams {
                 return Err(broken());
             }
             request = refused.take_message().ok_or_else(broken)?;
-            *link = self.fresh(link.backend).await?;
+            *link = Box::pin(self.fresh(link.backend)).await?;
             let host = self.host(link);
             request.headers_mut().insert(header::HOST, host);
         }
