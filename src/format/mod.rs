@@ -158,6 +158,9 @@ pub enum Answer<'a> {
     /// This text, quoted as the format needs (a JSON number stays bare if the text is a number
     /// and the value was one).
     Text(&'a str),
+    /// As [`Answer::Text`], but known to hold ASCII letters, digits and underscores only, with a
+    /// letter first: nothing that any format would escape or take for a number.
+    Word(&'a [u8]),
     /// The format's null (JSON `null`, an empty CSV field).
     Null,
     /// Nothing at all (only for [`Shape::Extent`]).

@@ -26,6 +26,12 @@ pub(super) fn write(raw: &[u8], shape: Shape, answer: Answer<'_>, out: &mut Vec<
         Answer::Keep => out.extend_from_slice(raw),
         Answer::Null => out.extend_from_slice(b"null"),
         Answer::Nothing => {}
+        Answer::Word(word) => {
+            out.reserve(word.len() + 2);
+            out.push(b'"');
+            out.extend_from_slice(word);
+            out.push(b'"');
+        }
         Answer::Text(text) if shape == Shape::Number && is_number(text.as_bytes()) => {
             out.extend_from_slice(text.as_bytes());
         }

@@ -10,10 +10,6 @@ const MODULUS: u8 = 36;
 /// The alphabet of the check character, in the order of the standard.
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// The sum after each character (rows of 64) from each sum: a look-up a character, because these
-/// steps depend on each other and nothing else of a pseudonym's text does.
-const NEXT: [u8; 64 * 64] = next();
-
 /// The sum over the characters so far: 1 to 36.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Check(u8);
@@ -21,11 +17,23 @@ pub(super) struct Check(u8);
 impl Check {
     pub const START: Check = Check(MODULUS);
 
-    /// The sum with one more character, given as its place in the alphabet (0 to 35).
+    /// The check whose sum is `sum`, 1 to 36.
     #[inline]
-    pub fn push(self, value: u8) -> Self {
-        debug_assert!(value < MODULUS);
-        Check(NEXT[usize::from(value & 63) << 6 | usize::from(self.0 & 63)])
+    pub const fn of(sum: u8) -> Self {
+        Check(sum)
+    }
+
+    #[inline]
+    pub const fn sum(self) -> u8 {
+        self.0
+    }
+
+    /// The sum with one more character, given as its place in the alphabet (0 to 35).
+    pub const fn push(self, value: u8) -> Self {
+        // The remainder by 36, where 36 stands for 0; twice that; the remainder by 37.
+        let remainder = (self.0 + value) % MODULUS;
+        let remainder = if remainder == 0 { MODULUS } else { remainder };
+        Check(remainder * 2 % (MODULUS + 1))
     }
 
     /// The sum with the characters of `text`, `None` if one is no digit or lower-case letter.
@@ -37,25 +45,8 @@ impl Check {
     /// The character that completes the text.
     #[inline]
     pub fn character(self) -> u8 {
-        ALPHABET[usize::from((MODULUS + 1 - self.0) % MODULUS)]
+        ALPHABET[usize::from(MODULUS + 1 - self.0) % ALPHABET.len()]
     }
-}
-
-const fn next() -> [u8; 64 * 64] {
-    let mut next = [0; 64 * 64];
-    let mut value = 0;
-    while value < MODULUS {
-        let mut sum = 1;
-        while sum <= MODULUS {
-            // The remainder by 36, where 36 stands for 0; twice that; the remainder by 37.
-            let remainder = (sum + value) % MODULUS;
-            let remainder = if remainder == 0 { MODULUS } else { remainder };
-            next[(value as usize) << 6 | sum as usize] = remainder * 2 % (MODULUS + 1);
-            sum += 1;
-        }
-        value += 1;
-    }
-    next
 }
 
 /// A character's place in the alphabet.

@@ -23,7 +23,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::keyed::KeyedHmac;
+use super::keyed::{KeyedHmac, Opening};
 use super::{Kind, TextForm};
 use crate::secret::Key32;
 
@@ -90,6 +90,7 @@ impl DomainKey {
     pub fn kind(&self, kind: &Kind) -> KindKey {
         KindKey {
             mac: KeyedHmac::new(&self.subkey(Use::Pseudonym, kind)),
+            opening: Opening::new(&kind_field(kind)),
             head: kind_field(kind),
             text: TextForm::new(&kind.prefix, self.epoch),
         }
@@ -130,6 +131,8 @@ pub struct KindKey {
     mac: KeyedHmac,
     /// `field(kind name)`: what every message starts with.
     head: Box<[u8]>,
+    /// The same, laid out for short messages; `None` if it leaves no room for any.
+    opening: Option<Opening>,
     text: TextForm,
 }
 
@@ -137,7 +140,10 @@ impl KindKey {
     /// The pseudonym of a normal form.
     #[inline]
     pub fn derive(&self, normal: &[u8]) -> Pseudonym {
-        Pseudonym(self.mac.code128(&[&self.head, &length(normal), normal]))
+        let length = length(normal);
+        let short = self.opening.as_ref();
+        let code = short.and_then(|opening| self.mac.code128_behind(opening, length, normal));
+        Pseudonym(code.unwrap_or_else(|| self.mac.code128(&[&self.head, &length, normal])))
     }
 
     /// Appends the text form: `prefix_`, epoch, `_`, 26 characters, check character.
@@ -240,6 +246,26 @@ mod tests {
             key.kind(&kind).derive(b"SUB-1").0,
             mac.finalize().into_bytes()[..16]
         );
+    }
+
+    #[test]
+    fn long_and_short_normal_forms_and_names_are_the_documented_bytes() {
+        let key = key(9, 3, 8);
+        for name in ["a".to_owned(), "k".repeat(20), "k".repeat(64)] {
+            let kind = kind(&name, "sub");
+            let derived = key.kind(&kind);
+            for length in 0..200usize {
+                let normal = vec![b'7'; length];
+                let subkey = key.subkey(Use::Pseudonym, &kind);
+                let mut mac = Hmac::<Sha256>::new_from_slice(subkey.expose()).unwrap();
+                for field in [name.as_bytes(), &normal] {
+                    mac.update(&(field.len() as u32).to_be_bytes());
+                    mac.update(field);
+                }
+                let plain = mac.finalize().into_bytes();
+                assert_eq!(derived.derive(&normal).0, plain[..16], "{name} {length}");
+            }
+        }
     }
 
     #[test]

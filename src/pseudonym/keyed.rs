@@ -53,7 +53,36 @@ impl KeyedHmac {
         let mut block = [0u8; BLOCK];
         let mut state = self.0.inner;
         hash(&mut state, &mut block, parts);
+        self.outer(state, &mut block)
+    }
 
+    /// As [`KeyedHmac::code128`] of the opening, four bytes, and the rest, if all of it fits into
+    /// one block with its padding (nearly every message does).
+    #[inline]
+    pub fn code128_behind(
+        &self,
+        opening: &Opening,
+        four: [u8; 4],
+        rest: &[u8],
+    ) -> Option<[u8; 16]> {
+        let start = opening.length + four.len();
+        let end = start + rest.len();
+        if end >= BLOCK - 8 {
+            return None;
+        }
+        let mut block = opening.block;
+        block[opening.length..start].copy_from_slice(&four);
+        block[start..end].copy_from_slice(rest);
+        block[end] = 0x80;
+        block[BLOCK - 8..].copy_from_slice(&bits(BLOCK + end));
+        let mut state = self.0.inner;
+        compress256(&mut state, std::slice::from_ref(&block));
+        Some(self.outer(state, &mut block))
+    }
+
+    /// The outer hash of the inner one's final state.
+    #[inline]
+    fn outer(&self, mut state: [u32; 8], block: &mut [u8; BLOCK]) -> [u8; 16] {
         // The same block serves again, so that the message does not stay behind on the stack.
         for (bytes, word) in block.chunks_exact_mut(4).zip(state) {
             bytes.copy_from_slice(&word.to_be_bytes());
@@ -62,13 +91,31 @@ impl KeyedHmac {
         block[33..56].fill(0);
         block[56..].copy_from_slice(&bits(BLOCK + 32));
         state = self.0.outer;
-        compress256(&mut state, &[block]);
+        compress256(&mut state, std::slice::from_ref(block));
 
         let mut code = [0; 16];
         for (bytes, word) in code.chunks_exact_mut(4).zip(state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
         code
+    }
+}
+
+/// What many messages start with, laid out as the beginning of a block, zeros behind it.
+pub(super) struct Opening {
+    block: [u8; BLOCK],
+    length: usize,
+}
+
+impl Opening {
+    /// `None`: it is longer than a block.
+    pub fn new(start: &[u8]) -> Option<Self> {
+        let mut block = [0; BLOCK];
+        block.get_mut(..start.len())?.copy_from_slice(start);
+        Some(Self {
+            block,
+            length: start.len(),
+        })
     }
 }
 
@@ -154,6 +201,27 @@ mod tests {
             let keyed = KeyedHmac::new(&Key32::new(key));
             prop_assert_eq!(keyed.code128(&parts), by_the_crate(&key, &parts));
         }
+    }
+
+    #[test]
+    fn a_message_behind_an_opening_equals_the_hmac_crate() {
+        let key = [0x3c; 32];
+        let keyed = KeyedHmac::new(&Key32::new(key));
+        let message: Vec<u8> = (0..=255).cycle().take(360).collect();
+        for length in 0..=BLOCK {
+            let opening = Opening::new(&message[..length]).unwrap();
+            let (start, four) = (length + 4, message[length..].first_chunk().unwrap());
+            for end in start..start + 80 {
+                let code = keyed.code128_behind(&opening, *four, &message[start..end]);
+                // The padding is a byte and a length of eight.
+                assert_eq!(code.is_some(), end + 9 <= BLOCK, "{length} {end}");
+                if let Some(code) = code {
+                    let plain = by_the_crate(&key, &[&message[..end]]);
+                    assert_eq!(code, plain, "{length} {end}");
+                }
+            }
+        }
+        assert!(Opening::new(&message[..BLOCK + 1]).is_none());
     }
 
     #[test]

@@ -23,18 +23,26 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of 128 bits in base 32.
 const BODY: usize = 26;
 
-/// The place of each base 32 digit in the check's alphabet (0 to 9, then a to z).
-const CHECK_VALUES: [u8; 32] = check_values();
+/// The check's sum after each base 32 digit (rows) from each sum. A row has a place for every
+/// byte, so that the steps, which wait for each other, need no bound of their own.
+static NEXT: [[u8; 256]; 32] = next();
 
 /// The base 32 digit that each byte is, or [`NONE`].
 const VALUES: [u8; 256] = values();
 const NONE: u8 = 0xff;
 
+/// Bytes of the longest head, rounded up: eight letters, ten digits, two underscores.
+const HEAD: usize = 24;
+
+/// Bytes of the longest text, rounded up.
+const TEXT: usize = HEAD + BODY + 1;
+
 /// Writes pseudonyms of one prefix and epoch.
 #[derive(Clone, Debug)]
 pub struct TextForm {
-    /// `sub_1_`
-    head: Box<str>,
+    /// `sub_1_`, and zeros behind it: copied in one stride.
+    head: [u8; HEAD],
+    length: usize,
     /// The sum over the head.
     check: Check,
 }
@@ -50,53 +58,85 @@ impl TextForm {
         let check = Check::START
             .text(format!("{prefix}{epoch}").as_bytes())
             .expect("letters and digits");
+        let text = format!("{prefix}_{epoch}_");
+        let mut head = [0; HEAD];
+        head[..text.len()].copy_from_slice(text.as_bytes());
         Self {
-            head: format!("{prefix}_{epoch}_").into(),
+            head,
+            length: text.len(),
             check,
         }
     }
 
     /// What every text of this form starts with: `sub_1_`.
     pub fn head(&self) -> &str {
-        &self.head
+        std::str::from_utf8(&self.head[..self.length]).expect("letters and digits")
     }
 
     /// Appends the text.
-    #[inline]
     pub fn write(&self, pseudonym: &Pseudonym, out: &mut String) {
         let tail = self.tail(pseudonym);
-        out.push_str(&self.head);
+        out.push_str(self.head());
         out.push_str(std::str::from_utf8(&tail).expect("the alphabet is ASCII"));
     }
 
     /// Appends the text.
     #[inline]
     pub fn write_bytes(&self, pseudonym: &Pseudonym, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.head.as_bytes());
-        out.extend_from_slice(&self.tail(pseudonym));
+        // Copies of fixed lengths, the last of which takes more than there is.
+        let mut text = [0; TEXT];
+        text[..HEAD].copy_from_slice(&self.head);
+        text[self.length..][..BODY + 1].copy_from_slice(&self.tail(pseudonym));
+        let end = out.len() + self.length + BODY + 1;
+        out.extend_from_slice(&text);
+        out.truncate(end);
     }
 
     /// Body and check character.
     #[inline]
     fn tail(&self, pseudonym: &Pseudonym) -> [u8; BODY + 1] {
-        // 13 digits of 63 bits, then 13 of 65, the first of which lies across the middle.
         let bits = u128::from_be_bytes(pseudonym.0);
-        let (high, middle, low) = ((bits >> 65) as u64, (bits >> 60) as u64, bits as u64);
+        // Two digits (of three and five bits), then three times eight.
+        let first = (bits >> 120) as u8;
+        let mut digits = [0; BODY];
+        (digits[0], digits[1]) = (first >> 5, first & 31);
         let mut tail = [0; BODY + 1];
-        let mut check = self.check;
-        for (at, byte) in tail[..BODY].iter_mut().enumerate() {
-            let shifted = match at {
-                0..13 => high >> (5 * (12 - at)),
-                13 => middle,
-                _ => low >> (5 * (25 - at)),
-            };
-            let digit = (shifted & 31) as usize;
-            *byte = ALPHABET[digit];
-            check = check.push(CHECK_VALUES[digit]);
+        tail[0] = ALPHABET[usize::from(digits[0])];
+        tail[1] = ALPHABET[usize::from(digits[1])];
+        for (at, shift) in [(2, 80), (10, 40), (18, 0)] {
+            let eight = eight_digits((bits >> shift) as u64);
+            digits[at..at + 8].copy_from_slice(&eight.to_be_bytes());
+            tail[at..at + 8].copy_from_slice(&eight_letters(eight).to_be_bytes());
         }
-        tail[BODY] = check.character();
+        let sum = digits.iter().fold(self.check.sum(), |sum, digit| {
+            NEXT[usize::from(digit & 31)][usize::from(sum)]
+        });
+        tail[BODY] = Check::of(sum).character();
         tail
     }
+}
+
+/// One in each byte.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+/// The lower 40 bits, five in each byte.
+#[inline]
+fn eight_digits(bits: u64) -> u64 {
+    let x = (bits & 0xf_ffff) | ((bits & 0xff_fff0_0000) << 12);
+    let x = (x & 0x0000_03ff_0000_03ff) | ((x & 0x000f_fc00_000f_fc00) << 6);
+    (x & 0x001f_001f_001f_001f) | ((x & 0x03e0_03e0_03e0_03e0) << 3)
+}
+
+/// The characters of eight digits at once: `0` and on, letters 39 further up, and one more
+/// behind each of the letters that are left out (i, l, o, u).
+#[inline]
+fn eight_letters(digits: u64) -> u64 {
+    let from = |least: u64| (digits.wrapping_add(ONES * (128 - least)) >> 7) & ONES;
+    digits
+        .wrapping_add(ONES * u64::from(b'0'))
+        .wrapping_add(from(10).wrapping_mul(39))
+        .wrapping_add(from(18).wrapping_add(from(20)))
+        .wrapping_add(from(22).wrapping_add(from(27)))
 }
 
 /// A text form, read.
@@ -169,19 +209,24 @@ fn is_prefix(prefix: &[u8]) -> bool {
     (2..=8).contains(&prefix.len()) && prefix.iter().all(u8::is_ascii_alphabetic)
 }
 
-const fn check_values() -> [u8; 32] {
-    let mut values = [0; 32];
+const fn next() -> [[u8; 256]; 32] {
+    let mut next = [[0; 256]; 32];
     let mut at = 0;
     while at < 32 {
         let byte = ALPHABET[at];
-        values[at] = if byte < b'a' {
+        let value = if byte < b'a' {
             byte - b'0'
         } else {
             byte - b'a' + 10
         };
+        let mut sum = 1;
+        while sum <= 36 {
+            next[at][sum as usize] = Check::of(sum).push(value).sum();
+            sum += 1;
+        }
         at += 1;
     }
-    values
+    next
 }
 
 const fn values() -> [u8; 256] {
@@ -229,6 +274,23 @@ mod tests {
             "{ones}"
         );
         assert_eq!(parse(ones.as_bytes()).unwrap().epoch, u32::MAX);
+    }
+
+    proptest! {
+        /// The plain way: digit by digit, character by character.
+        #[test]
+        fn the_tail_is_what_a_loop_writes(bits: u128, epoch: u32) {
+            let body: Vec<u8> = (0..BODY)
+                .map(|at| ALPHABET[(bits >> (5 * (BODY - 1 - at))) as usize & 31])
+                .collect();
+            let sum = Check::START.text(format!("sub{epoch}").as_bytes()).unwrap();
+            let check = sum.text(&body).unwrap().character();
+            let plain = [format!("sub_{epoch}_").as_bytes(), &body, &[check]].concat();
+            let mut bytes = b"before".to_vec();
+            TextForm::new("sub", epoch).write_bytes(&Pseudonym(bits.to_be_bytes()), &mut bytes);
+            prop_assert_eq!(&bytes, &[b"before", &plain[..]].concat());
+            prop_assert_eq!(text("sub", epoch, bits).into_bytes(), plain);
+        }
     }
 
     #[test]

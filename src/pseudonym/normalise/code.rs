@@ -7,10 +7,10 @@ const LENGTH: std::ops::RangeInclusive<usize> = 4..=64;
 /// Groups of ASCII letters and digits with single hyphens between them, with a digit or a hyphen
 /// somewhere (a bare word is no code). Case does not count: printed codes are read out and typed
 /// in, so the normal form is upper case. Zeros count, leading ones too.
-pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut before = b'-';
     let mut is_code = false;
-    for byte in value.bytes() {
+    for &byte in value {
         let in_group = byte.is_ascii_alphanumeric();
         if !in_group && (byte != b'-' || before == b'-') {
             return None;
@@ -22,7 +22,7 @@ pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
         return None;
     }
     let start = out.len();
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     out[start..].make_ascii_uppercase();
     Some(())
 }
@@ -30,13 +30,18 @@ pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
 /// Four or more zeros or nines, and nothing else behind the prefix: `0000`, `SUB-00000000`. The
 /// prefix ends at the last hyphen, or without one where the letters do; a letter behind it is
 /// part of the code (`KIT-DDBB0000` is a hexadecimal number like any other).
-pub(super) fn is_sentinel(value: &str) -> bool {
-    let digits = match value.rsplit_once('-') {
-        Some((_, code)) => code,
-        None => value.trim_start_matches(|char: char| char.is_ascii_alphabetic()),
+pub(super) fn is_sentinel(value: &[u8]) -> bool {
+    // Most codes end here.
+    if !value.ends_with(b"0000") && !value.ends_with(b"9999") {
+        return false;
+    }
+    let letters = || value.iter().take_while(|byte| byte.is_ascii_alphabetic());
+    let digits = match value.iter().rposition(|byte| *byte == b'-') {
+        Some(at) => &value[at + 1..],
+        None => &value[letters().count()..],
     };
     digits.len() >= 4
-        && (digits.bytes().all(|byte| byte == b'0') || digits.bytes().all(|byte| byte == b'9'))
+        && (digits.iter().all(|byte| *byte == b'0') || digits.iter().all(|byte| *byte == b'9'))
 }
 
 #[cfg(test)]
@@ -45,7 +50,7 @@ mod tests {
 
     fn normal(value: &str) -> Option<String> {
         let mut out = Vec::new();
-        write(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+        write(value.as_bytes(), &mut out).map(|()| String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -86,7 +91,7 @@ mod tests {
             "A-B-0000",
             "SUB0000",
         ] {
-            assert!(is_sentinel(value), "{value}");
+            assert!(is_sentinel(value.as_bytes()), "{value}");
         }
         for value in [
             "PRV-000",
@@ -98,7 +103,7 @@ mod tests {
             "0099",
             "SUB-",
         ] {
-            assert!(!is_sentinel(value), "{value}");
+            assert!(!is_sentinel(value.as_bytes()), "{value}");
         }
     }
 }

@@ -91,14 +91,21 @@ impl Normaliser {
         if value.len() > limits::IDENTIFIER {
             return Err(NotNormal::Form);
         }
-        let value = simdutf8::basic::from_utf8(value).map_err(|_| NotNormal::Form)?;
-        if text::is_shaped(value.as_bytes()) {
+        // Most values are ASCII, where every byte is a character.
+        let has_outer_space = if value.is_ascii() {
+            let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'..=b'\r'));
+            is_space(value.first()) || is_space(value.last())
+        } else {
+            let value = simdutf8::basic::from_utf8(value).map_err(|_| NotNormal::Form)?;
+            value.starts_with(char::is_whitespace) || value.ends_with(char::is_whitespace)
+        };
+        if text::is_shaped(value) {
             return Err(NotNormal::Pseudonym);
         }
         if self.is_sentinel(value) {
             return Err(NotNormal::Sentinel);
         }
-        if value.starts_with(char::is_whitespace) || value.ends_with(char::is_whitespace) {
+        if has_outer_space {
             return Err(NotNormal::Form);
         }
         let normal = match self {
@@ -110,7 +117,7 @@ impl Normaliser {
             Normaliser::Phone => phone::write(value, out),
             Normaliser::Name => name::write(value, out),
             Normaliser::Text => {
-                out.extend_from_slice(value.as_bytes());
+                out.extend_from_slice(value);
                 Some(())
             }
         };
@@ -119,7 +126,7 @@ impl Normaliser {
 
     /// Whether the value says 'no value'. A vocabulary value is never a subject, so `unknown` is
     /// one of its values like any other; only the empty one is none.
-    fn is_sentinel(self, value: &str) -> bool {
+    fn is_sentinel(self, value: &[u8]) -> bool {
         match self {
             Normaliser::Subscriber | Normaliser::Kit | Normaliser::Provider => {
                 sentinel::is_word(value) || code::is_sentinel(value)
@@ -131,6 +138,11 @@ impl Normaliser {
             Normaliser::Text => value.is_empty(),
         }
     }
+}
+
+/// The characters of a value, which has been found to be UTF-8.
+fn text_of(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
 }
 
 /// Characters that nobody sees and that make two spellings of what looks like one value: soft
@@ -165,6 +177,22 @@ mod tests {
             assert_eq!(Normaliser::parse(normaliser.name()), Some(*normaliser));
         }
         assert_eq!(Normaliser::parse("Email"), None);
+    }
+
+    proptest! {
+        /// White space outside is what `char` says, whichever way a value is looked at.
+        #[test]
+        fn bytes_and_characters_see_the_same_white_space(first: char, inside in "[a-z]{1,4}", last: char) {
+            let value = format!("{first}{inside}{last}");
+            let spaced = first.is_whitespace() || last.is_whitespace();
+            let refused = normal(Normaliser::Text, value.as_bytes()) == Err(NotNormal::Form);
+            prop_assert_eq!(refused, spaced);
+            for ascii in 0..128u8 {
+                let value = [b'a', ascii];
+                let refused = normal(Normaliser::Text, &value).is_err();
+                prop_assert_eq!(refused, char::from(ascii).is_whitespace());
+            }
+        }
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Names of persons.
 
-use super::is_invisible;
+use super::{is_invisible, text_of};
 
 /// Unicode text with at least one letter. Letter case and the width of inner white space do not
 /// count: every character in its lower case (the final sigma as any sigma), every run of white
 /// space as one space. All else counts: accents, hyphens, apostrophes, the order of names, and
 /// whether an accented letter is one character or two. Control characters, tabs and line ends
 /// among them, and invisible ones are refused.
-pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut letters = false;
     let mut space = false;
-    for char in value.chars() {
+    for char in text_of(value).chars() {
         if char.is_control() || is_invisible(char) {
             return None;
         }
@@ -43,7 +43,7 @@ mod tests {
 
     fn normal(value: &str) -> Option<String> {
         let mut out = Vec::new();
-        write(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+        write(value.as_bytes(), &mut out).map(|()| String::from_utf8(out).unwrap())
     }
 
     #[test]

@@ -8,12 +8,12 @@ const DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
 /// `+` and digits, the first not zero. Between digits may stand one space, hyphen or dot, and
 /// one group may be in parentheses. A number without `+` is refused, since no country may be
 /// guessed; so is a group such as `(0)`, which some dial and others leave out.
-pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut before = b'+';
     let mut open = false;
     let mut groups = 0;
     out.push(b'+');
-    for byte in value.strip_prefix('+')?.bytes() {
+    for &byte in value.strip_prefix(b"+")? {
         match (before, byte) {
             (b'+' | b'(', b'0') => return None,
             (_, b'0'..=b'9') => out.push(byte),
@@ -31,10 +31,9 @@ pub(super) fn write(value: &str, out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// One digit all the way, eight times or more, with or without `+`.
-pub(super) fn is_sentinel(value: &str) -> bool {
-    let digits = value.strip_prefix('+').unwrap_or(value);
-    digits.bytes().all(|byte| byte.is_ascii_digit())
-        && is_one_digit(digits.bytes(), *DIGITS.start())
+pub(super) fn is_sentinel(value: &[u8]) -> bool {
+    let digits = value.strip_prefix(b"+").unwrap_or(value);
+    digits.iter().all(u8::is_ascii_digit) && is_one_digit(digits.iter().copied(), *DIGITS.start())
 }
 
 #[cfg(test)]
@@ -43,7 +42,7 @@ mod tests {
 
     fn normal(value: &str) -> Option<String> {
         let mut out = Vec::new();
-        write(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+        write(value.as_bytes(), &mut out).map(|()| String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -91,10 +90,10 @@ mod tests {
     #[test]
     fn one_digit_all_the_way_is_a_sentinel() {
         for value in ["00000000", "+99999999999", "1111111111"] {
-            assert!(is_sentinel(value), "{value}");
+            assert!(is_sentinel(value.as_bytes()), "{value}");
         }
         for value in ["+447700900123", "0000000", "+", ""] {
-            assert!(!is_sentinel(value), "{value}");
+            assert!(!is_sentinel(value.as_bytes()), "{value}");
         }
     }
 }

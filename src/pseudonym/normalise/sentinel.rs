@@ -1,5 +1,7 @@
 //! Values that say 'no value'.
 
+use super::text_of;
+
 /// Words that stand for 'no value' in any kind of identifier, whatever their case. Whole values
 /// only: a person may well be called Test Nil.
 const WORDS: &[&str] = &[
@@ -28,14 +30,19 @@ const LONGEST: usize = "not applicable".len();
 
 /// Whether the value is one of [`WORDS`], or has no letter and no digit at all (`-`, `???`, or
 /// nothing).
-pub(super) fn is_word(value: &str) -> bool {
+pub(super) fn is_word(value: &[u8]) -> bool {
     // No word starts otherwise, and most identifiers do: this runs for every value.
     let may_be = matches!(
-        value.as_bytes().first().map(u8::to_ascii_lowercase),
+        value.first().map(u8::to_ascii_lowercase),
         Some(b'a' | b'm' | b'n' | b't' | b'u')
     );
-    (may_be && value.len() <= LONGEST && WORDS.iter().any(|word| word.eq_ignore_ascii_case(value)))
-        || !value.chars().any(char::is_alphanumeric)
+    (may_be
+        && value.len() <= LONGEST
+        && WORDS
+            .iter()
+            .any(|word| word.as_bytes().eq_ignore_ascii_case(value)))
+        || !(value.iter().any(u8::is_ascii_alphanumeric)
+            || text_of(value).chars().any(char::is_alphanumeric))
 }
 
 /// Whether there are at least `least` digits and all of them are the same.
@@ -58,11 +65,17 @@ mod tests {
     fn words_are_known_in_any_case_and_whole() {
         for word in WORDS {
             assert!(word.len() <= LONGEST, "{word}");
-            assert!(is_word(word) && is_word(&word.to_uppercase()), "{word}");
-            assert!(!is_word(&format!("{word} x")), "{word}");
+            assert!(
+                is_word(word.as_bytes()) && is_word(word.to_uppercase().as_bytes()),
+                "{word}"
+            );
+            assert!(!is_word(format!("{word} x").as_bytes()), "{word}");
         }
         for value in ["", "-", "???", " ", "\u{2014}"] {
-            assert!(is_word(value), "{value}");
+            assert!(is_word(value.as_bytes()), "{value}");
+        }
+        for value in ["é", "\u{2014}é", "-٣"] {
+            assert!(!is_word(value.as_bytes()), "{value}");
         }
     }
 
