@@ -35,6 +35,15 @@ pub const CHUNK: usize = 64 * 1024;
 /// with one in each hand, back-pressure reaches the sender within 256 KiB.
 pub const CHUNKS_IN_FLIGHT: usize = 2;
 
+/// Rewritten bytes of one body that wait for their records: enough for two full batches (`BATCH`)
+/// on their way to the vault and a third that fills, at three new identifiers in a record of 600
+/// bytes. What waits beside them (identifiers, sealed batches) takes about as much again.
+pub const AHEAD: usize = 512 * 1024;
+
+/// The same for all bodies together, beyond one segment each: some 20 000 identifiers, which
+/// even a slow vault keeps within `VAULT_TIME`.
+pub const AHEAD_ALL: usize = 4 * 1024 * 1024;
+
 /// Distinct identifiers of one request that `restore-own` remembers. *(configurable)*
 pub const RESTORE: usize = 1000;
 
@@ -211,9 +220,9 @@ pub const VAULT_IDLE_TIME: Duration = Duration::from_secs(20 * 60);
 /// HTTP/2 pings on a vault connection; one without an answer within as long is dead.
 pub const VAULT_PING_TIME: Duration = Duration::from_secs(20);
 
-/// Sealed batches of one lease in flight at once: one being synced, one on the way; more
-/// only make the commits smaller.
-pub const BATCHES_IN_FLIGHT: usize = 4;
+/// Sealed batches of one lease in flight at once: some being synced in one commit, the next
+/// being opened, one on the way.
+pub const BATCHES_IN_FLIGHT: usize = 6;
 
 /// First sights that may wait for a batch: ten full ones, beyond that callers wait for room.
 pub const SIGHTS_QUEUED: usize = 1024;
@@ -256,6 +265,10 @@ pub const KIND_NAME: usize = 64;
 
 /// Kinds in one batch: an index of one byte.
 pub const BATCH_KINDS: usize = 255;
+
+/// Pages in the write-ahead log between two checkpoints, 128 MiB: pages of the index, which are
+/// written often, are copied into the database once.
+pub const STORE_CHECKPOINT_PAGES: u32 = 32 * 1024;
 
 /// SQLite's page cache for the writer: the upper levels of a ten-million-entry index.
 pub const STORE_CACHE_KIB: usize = 48 * 1024;

@@ -7,6 +7,11 @@
 //! ```text
 //!   new ── push* ── finish          a fault anywhere: the rewriter is poisoned, nothing more
 //!                                   leaves, and the caller must end the message as broken
+//!
+//!   new ── push_ahead* ── finish_ahead
+//!             │ Held                a long body does not wait for each segment: the next is
+//!             ▼                     rewritten while the vault makes the last one durable
+//!           Ahead ── bytes, in order, each when it and all before it are durable
 //! ```
 
 use std::sync::Arc;
@@ -18,10 +23,13 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 
+mod ahead;
 pub mod keeper;
 pub mod own;
 mod resolve;
 
+use ahead::Durable;
+pub use ahead::{Ahead, Held};
 pub use keeper::Keeper;
 
 /// What one body needs to be rewritten. Cheap to clone.
@@ -83,7 +91,7 @@ impl Rewriter {
     /// # Errors
     /// The first fault of the body; from then on every call fails.
     pub async fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        self.step(chunk, false, out).await
+        self.step_and_wait(chunk, false, out).await
     }
 
     /// The body has ended: appends the rest.
@@ -91,8 +99,30 @@ impl Rewriter {
     /// # Errors
     /// As [`Rewriter::push`]; a body that stops in the middle of a value is a fault.
     pub async fn finish(&mut self, out: &mut Vec<u8>) -> Result<Summary, Fault> {
-        self.step(&[], true, out).await?;
+        self.step_and_wait(&[], true, out).await?;
         Ok(self.summary())
+    }
+
+    /// As [`Rewriter::push`], without waiting: what it gives may leave after its own records and
+    /// those of all earlier segments are durable ([`Ahead`] sees to that).
+    ///
+    /// # Errors
+    /// As [`Rewriter::push`].
+    pub fn push_ahead(&mut self, chunk: &[u8]) -> Result<Held, Fault> {
+        // Pseudonyms are often longer than what they stand for; an eighth saves most regrowths.
+        let mut bytes = Vec::with_capacity(chunk.len() + chunk.len() / 8);
+        let durable = self.step(chunk, false, &mut bytes)?;
+        Ok(Held::new(bytes, durable))
+    }
+
+    /// As [`Rewriter::finish`], without waiting.
+    ///
+    /// # Errors
+    /// As [`Rewriter::finish`].
+    pub fn finish_ahead(&mut self) -> Result<Held, Fault> {
+        let mut bytes = Vec::new();
+        let durable = self.step(&[], true, &mut bytes)?;
+        Ok(Held::new(bytes, durable))
     }
 
     /// What has been seen so far.
@@ -103,12 +133,36 @@ impl Rewriter {
         }
     }
 
-    async fn step(&mut self, chunk: &[u8], last: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
+    async fn step_and_wait(
+        &mut self,
+        chunk: &[u8],
+        last: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let start = out.len();
+        if let Some(durable) = self.step(chunk, last, out)? {
+            // Taken back while it waits. Poisoned meanwhile, so that a wait that fails or is
+            // dropped cannot be followed by another step.
+            let held = Held::new(out.split_off(start), Some(durable));
+            self.poisoned = true;
+            out.extend_from_slice(&held.await?);
+            self.poisoned = false;
+        }
+        Ok(())
+    }
+
+    /// Appends a segment to `out`; it may leave when what this gives has resolved.
+    fn step(
+        &mut self,
+        chunk: &[u8],
+        last: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Durable>, Fault> {
         if self.poisoned {
             return Err(Fault::new(Code::Internal, Stage::Scan));
         }
-        // Poisoned until the step is through, so that a step that fails or is dropped halfway
-        // cannot be followed by another.
+        // Poisoned until the step is through, so that one that fails cannot be followed by
+        // another.
         self.poisoned = true;
         let mut window = std::mem::take(&mut self.window);
         // The usual chunk is looked at where it lies; only what was left over is copied.
@@ -125,13 +179,15 @@ impl Rewriter {
         let released = self.found.released;
         let ready = self.found.ready();
         let segment = &bytes[..released];
+        let mut durable = None;
         if ready == 0 {
             out.extend_from_slice(segment);
         } else {
             let slots = &self.found.slots[..ready];
             self.resolver
                 .resolve(&*self.scanner, segment, slots, self.base)?;
-            let answers = self.resolver.answers().await?;
+            durable = self.resolver.durable()?;
+            let answers = self.resolver.answers();
             splice(&*self.scanner, segment, slots, answers.iter(), out);
         }
         self.found.advance(ready);
@@ -143,6 +199,6 @@ impl Rewriter {
         }
         self.window = window;
         self.poisoned = false;
-        Ok(())
+        Ok(durable)
     }
 }

@@ -1,14 +1,15 @@
 //! Resolve: a batch of values and rules in, one answer each out.
 //!
-//! What enters: the slots of a segment that may leave. What leaves: answers, after every new
-//! recovery record among them is durable. What can never happen: an answer is handed out while
-//! one of its segment's records is not durable.
+//! What enters: the slots of a segment that may leave. What leaves: answers, and a future that
+//! makes every new recovery record among them durable. What can never happen: a pseudonym among
+//! the answers that is neither known durable nor covered by that future.
 //!
 //! Nothing here knows how a format writes a value: a column of values with one rule enters the
 //! same way ([`Resolver::answer`]).
 
 use std::collections::HashSet;
 
+use super::ahead::Durable;
 use super::{Job, Summary};
 use crate::error::{Code, Fault, Stage};
 use crate::format::{Answer, Scanner, Shape, Slot};
@@ -78,7 +79,7 @@ impl Resolver {
     }
 
     /// Makes the answers to all slots of a segment; `base` is the segment's offset in the body.
-    /// They are handed out by [`Resolver::answers`], once everything new is durable.
+    /// They are handed out by [`Resolver::answers`].
     pub(super) fn resolve(
         &mut self,
         scanner: &dyn Scanner,
@@ -108,17 +109,17 @@ impl Resolver {
         Ok(())
     }
 
-    /// The segment's answers, when its new identifiers are durable in the vault.
-    pub(super) async fn answers(&mut self) -> Result<Answers<'_>, Fault> {
-        self.make_durable().await?;
-        Ok(Answers {
+    /// The segment's answers. What they are spliced into is held until [`Resolver::durable`] has
+    /// resolved.
+    pub(super) fn answers(&self) -> Answers<'_> {
+        Answers {
             made: &self.made,
             arena: &self.arena,
-        })
+        }
     }
 
     /// The answer to one value under one rule. New identifiers are put aside for
-    /// [`Resolver::make_durable`].
+    /// [`Resolver::durable`].
     fn answer(&mut self, rule: &Rule, value: &[u8], record: u64) -> Result<Made, Code> {
         let value = std::str::from_utf8(value).map_err(|_| Code::NotUtf8)?;
         match &rule.action {
@@ -230,17 +231,21 @@ impl Resolver {
         })
     }
 
-    /// Sends the segment's new identifiers to the vault and waits for all of them.
-    async fn make_durable(&mut self) -> Result<(), Fault> {
+    /// Sends the segment's new identifiers to the vault, when polled, and waits for all of them;
+    /// `None` if there are none.
+    pub(super) fn durable(&mut self) -> Result<Option<Durable>, Fault> {
         if self.sights.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let Some(keeper) = self.job.keeper.clone() else {
             return Err(Fault::new(Code::NotReady, Stage::Resolve));
         };
         self.summary.first_sights += self.sights.len() as u64;
         self.seen.clear();
-        keeper.make_durable(std::mem::take(&mut self.sights)).await
+        let sights = std::mem::take(&mut self.sights);
+        Ok(Some(Box::pin(async move {
+            keeper.make_durable(sights).await
+        })))
     }
 }
 

@@ -3,8 +3,11 @@
 //! What enters: a reader and its rewriting. What leaves: pieces in a channel with room for
 //! [`limits::CHUNKS_IN_FLIGHT`], so that a slow receiver slows the sender down. What can never
 //! happen: the receiver sees an end ([`Piece::End`]) that the rewriting did not reach.
+//!
+//! While records become durable, the next segments are read and rewritten ([`Ahead`]).
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -14,7 +17,7 @@ use super::reader::Reader;
 use crate::error::Fault;
 use crate::gateway::story::Story;
 use crate::limits;
-use crate::rewrite::Rewriter;
+use crate::rewrite::{Ahead, Rewriter};
 
 /// What travels in the channel. A channel that closes without `End` is a body broken off.
 pub enum Piece {
@@ -58,6 +61,12 @@ impl Drop for Pump {
     }
 }
 
+/// What happens next to a body in the pump.
+enum Event {
+    Arrived(Result<Option<Bytes>, Fault>),
+    MayLeave(Result<Vec<u8>, Fault>),
+}
+
 async fn pump(
     mut reader: Reader,
     mut rewrite: Rewriter,
@@ -69,34 +78,72 @@ async fn pump(
         return Ok(());
     }
     let mut step: Vec<u8> = Vec::new();
-    while let Some(chunk) = reader.next().await? {
-        let mut out = Vec::with_capacity(limits::CHUNK + limits::CHUNK / 8);
-        let mut ended = false;
-        if chunk.len() >= limits::CHUNK / 2 {
-            rewrite.push(&chunk, &mut out).await?;
-        } else {
-            step.clear();
-            step.extend_from_slice(&chunk);
-            drop(chunk);
-            ended = fill(&mut reader, &mut step).await?;
-            rewrite.push(&step, &mut out).await?;
-        }
-        if !out.is_empty() && !send(to, out).await {
-            return Ok(());
-        }
-        if ended {
-            break;
-        }
+    let mut ahead = Ahead::default();
+    // Set when no more is read: the end, or the fault that comes after what waits.
+    let mut end: Option<Result<(), Fault>> = None;
+    while end.is_none() || !ahead.is_empty() {
+        let taken = match next(&mut reader, &mut ahead, end.is_some()).await {
+            Event::MayLeave(bytes) => {
+                let bytes = bytes?;
+                if !bytes.is_empty() && !send(to, bytes).await {
+                    return Ok(());
+                }
+                continue;
+            }
+            Event::Arrived(chunk) => match chunk {
+                Ok(Some(chunk)) => {
+                    take(chunk, &mut reader, &mut step, &mut rewrite, &mut ahead).await
+                }
+                Ok(None) => Ok(true),
+                Err(fault) => Err(fault),
+            },
+        };
+        end = match taken {
+            Ok(false) => None,
+            Ok(true) => Some(rewrite.finish_ahead().map(|held| ahead.push(held))),
+            Err(fault) => Some(Err(fault)),
+        };
     }
-    let mut out = Vec::new();
-    let summary = rewrite.finish(&mut out).await?;
+    end.unwrap_or(Ok(()))?;
     if reader.is_of_client() {
-        story.rewrote(summary);
+        story.rewrote(rewrite.summary());
     }
-    if out.is_empty() || send(to, out).await {
-        let _ = to.send(Piece::End).await;
-    }
+    let _ = to.send(Piece::End).await;
     Ok(())
+}
+
+/// What may leave goes before what arrives.
+async fn next(reader: &mut Reader, ahead: &mut Ahead, ended: bool) -> Event {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(bytes) = ahead.poll_first(cx) {
+            return Poll::Ready(Event::MayLeave(bytes));
+        }
+        if !ended && ahead.has_room() {
+            return reader.poll_next(cx).map(Event::Arrived);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Rewrites a chunk, with what else is here already. Whether the body has ended.
+async fn take(
+    chunk: Bytes,
+    reader: &mut Reader,
+    step: &mut Vec<u8>,
+    rewrite: &mut Rewriter,
+    ahead: &mut Ahead,
+) -> Result<bool, Fault> {
+    if chunk.len() >= limits::CHUNK / 2 {
+        ahead.push(rewrite.push_ahead(&chunk)?);
+        return Ok(false);
+    }
+    step.clear();
+    step.extend_from_slice(&chunk);
+    drop(chunk);
+    let ended = fill(reader, step).await?;
+    ahead.push(rewrite.push_ahead(step)?);
+    Ok(ended)
 }
 
 /// Takes what is here already, up to one step. Whether the body has ended.

@@ -36,9 +36,28 @@ impl Cipher {
 
     /// Seals under a nonce that the caller has drawn.
     pub fn seal_with(&self, nonce: &[u8; NONCE], associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        self.seal_written(nonce, associated, plaintext.len(), |out| {
+            out.extend_from_slice(plaintext);
+        })
+    }
+
+    /// As [`Cipher::seal_with`], for a plaintext of `length` bytes that `write` appends: it is
+    /// sealed where it lies, and no copy stays behind.
+    ///
+    /// # Panics
+    /// If `write` appends another number of bytes.
+    pub fn seal_written(
+        &self,
+        nonce: &[u8; NONCE],
+        associated: &[u8],
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(length + OVERHEAD);
         out.extend_from_slice(nonce);
-        out.extend_from_slice(plaintext);
+        write(&mut out);
+        // A vector that had to grow would have left its plaintext in freed memory.
+        assert_eq!(out.len(), NONCE + length, "as long as was said");
         let tag = self
             .0
             .encrypt_inout_detached(nonce.into(), associated, (&mut out[NONCE..]).into())

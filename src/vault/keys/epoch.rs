@@ -83,11 +83,15 @@ impl EpochKeys {
     /// Tells whether two records at one index hold the same identifier, without opening either.
     pub fn tag(&self, index: &[u8; 16], kind: &str, identifier: &[u8]) -> [u8; 16] {
         let mut mac = self.tag.clone();
-        mac.update(&bind(&[index, kind.as_bytes(), identifier]));
+        for part in [index, kind.as_bytes(), identifier] {
+            // As `bind` writes it.
+            mac.update(&(part.len() as u32).to_be_bytes());
+            mac.update(part);
+        }
         first16(mac)
     }
 
-    /// Associated data of a row's parts.
+    /// Associated data of a row's parts. They end with the index.
     pub fn row_place(&self, part: &[u8], index: &[u8; 16]) -> Vec<u8> {
         bind(&[
             part,

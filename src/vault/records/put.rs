@@ -1,6 +1,5 @@
 //! Puts the sealed rows of a batch into the store: all of them, or none.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,7 +7,7 @@ use crate::vault::keys::epoch::EpochKeys;
 use crate::vault::refusal::Refusal;
 use crate::vault::sequencer::Tx;
 use crate::vault::state::{Caller, Vault};
-use crate::vault::store::{RecordRow, StoreError};
+use crate::vault::store::{Added, RecordRow, StoreError};
 use crate::wire::control::RecordsAnswer;
 
 const DAY: i64 = 24 * 3600;
@@ -42,7 +41,7 @@ pub async fn put(
     outcome
 }
 
-/// Looks at every row before it writes one: what is refused leaves its log entry, and no row.
+/// What is refused leaves its log entry, and no row.
 fn decide(
     tx: &mut Tx<'_>,
     caller: &Caller,
@@ -50,39 +49,27 @@ fn decide(
     rows: &[RecordRow],
     limit: u64,
 ) -> Result<Result<RecordsAnswer, Refusal>, StoreError> {
-    let mut new = Vec::with_capacity(rows.len());
-    let mut seen = HashSet::with_capacity(rows.len());
-    for row in rows {
-        match tx.store.record_tag(&row.index)? {
-            Some(tag) if tag == row.tag => {}
-            Some(_) => return refuse(tx, caller, keys, Refusal::RecordConflict).map(Err),
-            None if seen.insert(row.index) => new.push(row),
-            None => {} // twice in this batch; both were derived again, so they are the same
-        }
-    }
-    let answer = RecordsAnswer {
-        new: new.len() as u32,
-        known: (rows.len() - new.len()) as u32,
-    };
-    if new.is_empty() {
-        return Ok(Ok(answer));
-    }
     let day = tx.now.unix_timestamp().div_euclid(DAY);
     let mut budget = tx.store.budget(&caller.id, &keys.domain, day)?;
-    if budget.used + new.len() as u64 > limit {
-        if budget.alarmed {
-            return Ok(Err(Refusal::Budget));
+    let left = limit.saturating_sub(budget.used);
+    let new = match tx.store.add_records(keys.row, rows, left)? {
+        Added::All { new } => new,
+        Added::Conflict => return refuse(tx, caller, keys, Refusal::RecordConflict).map(Err),
+        Added::TooMany if budget.alarmed => return Ok(Err(Refusal::Budget)),
+        Added::TooMany => {
+            budget.alarmed = true;
+            tx.store.set_budget(&caller.id, &keys.domain, day, budget)?;
+            return refuse(tx, caller, keys, Refusal::Budget).map(Err);
         }
-        budget.alarmed = true;
+    };
+    if new > 0 {
+        budget.used += new;
         tx.store.set_budget(&caller.id, &keys.domain, day, budget)?;
-        return refuse(tx, caller, keys, Refusal::Budget).map(Err);
     }
-    budget.used += new.len() as u64;
-    tx.store.set_budget(&caller.id, &keys.domain, day, budget)?;
-    for row in new {
-        tx.store.add_record(keys.row, row)?;
-    }
-    Ok(Ok(answer))
+    Ok(Ok(RecordsAnswer {
+        new: new as u32,
+        known: (rows.len() as u64 - new) as u32,
+    }))
 }
 
 fn refuse(

@@ -44,9 +44,14 @@ pub trait Writer: Send {
         wrapped: &[u8],
     ) -> Result<i64, StoreError>;
 
-    /// The tag of the record at an index.
-    fn record_tag(&mut self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError>;
-    fn add_record(&mut self, epoch: i64, row: &RecordRow) -> Result<(), StoreError>;
+    /// Adds the rows whose index is new, at most `most` of them; leaves none behind unless the
+    /// outcome is [`Added::All`]. Sorted rows share pages.
+    fn add_records(
+        &mut self,
+        epoch: i64,
+        rows: &[RecordRow],
+        most: u64,
+    ) -> Result<Added, StoreError>;
 
     fn budget(&mut self, gateway: &str, domain: &[u8; 16], day: i64) -> Result<Budget, StoreError>;
     fn set_budget(
@@ -126,6 +131,17 @@ pub struct RecordRow {
     pub subject: Option<Vec<u8>>,
     /// The padded, sealed kind and identifier.
     pub sealed: Vec<u8>,
+}
+
+/// What became of rows that were to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// All are there; so many were not before.
+    All { new: u64 },
+    /// A row's index is there under another tag.
+    Conflict,
+    /// More are new than were allowed.
+    TooMany,
 }
 
 /// A record as the reveal gate reads it.

@@ -68,8 +68,8 @@ impl Sqlite {
         } else {
             let cache = -(limits::STORE_CACHE_KIB as i64);
             connection.pragma_update(None, "cache_size", cache)?;
-            // 32 MiB of log between checkpoints: index pages written often are copied once.
-            connection.pragma_update(None, "wal_autocheckpoint", 8192)?;
+            let pages = limits::STORE_CHECKPOINT_PAGES;
+            connection.pragma_update(None, "wal_autocheckpoint", pages)?;
         }
         Ok(connection)
     }

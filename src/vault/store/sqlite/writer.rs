@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{StoreError, fixed};
 use crate::vault::store::{
-    Budget, DomainRow, EpochRow, LeafRow, RecordRow, RevealRow, RevealRowState, Writer,
+    Added, Budget, DomainRow, EpochRow, LeafRow, RecordRow, RevealRow, RevealRowState, Writer,
 };
 
 pub struct SqliteWriter(Connection);
@@ -30,6 +30,53 @@ impl SqliteWriter {
             .prepare_cached(sql)?
             .query_row(params, read)
             .optional()?)
+    }
+}
+
+/// Looks its index up once, whether it is new or not.
+const ADD_RECORD: &str = "INSERT INTO record (id, epoch, idx, tag, known, subject, sealed) \
+                          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idx) DO NOTHING";
+const ADD_SUBJECT: &str = "INSERT INTO subject (id, wrapped) VALUES (?, ?)";
+const TAG: &str = "SELECT tag FROM record WHERE idx = ?";
+/// A record and its subject's key are made together, under one number.
+const NEXT_RECORD: &str = "SELECT max(coalesce((SELECT max(id) FROM record), 0), \
+                           coalesce((SELECT max(id) FROM subject), 0)) + 1";
+
+impl SqliteWriter {
+    /// The loop of [`Writer::add_records`], which undoes what this leaves.
+    fn insert(&self, epoch: i64, rows: &[RecordRow], most: u64) -> Result<Added, StoreError> {
+        let mut id: i64 = self
+            .0
+            .prepare_cached(NEXT_RECORD)?
+            .query_row([], |r| r.get(0))?;
+        let mut add = self.0.prepare_cached(ADD_RECORD)?;
+        let mut subject = self.0.prepare_cached(ADD_SUBJECT)?;
+        let mut new = 0;
+        for row in rows {
+            let number = row.subject.as_ref().map(|_| id);
+            let params = params![id, epoch, row.index, row.tag, row.known, number, row.sealed];
+            if add.execute(params)? == 0 {
+                if self.tag(&row.index)? != Some(row.tag) {
+                    return Ok(Added::Conflict);
+                }
+                continue;
+            }
+            if let Some(wrapped) = &row.subject {
+                subject.execute(params![id, wrapped])?;
+            }
+            id += 1;
+            new += 1;
+        }
+        // Only now: a conflict further on says more than a budget.
+        Ok(if new > most {
+            Added::TooMany
+        } else {
+            Added::All { new }
+        })
+    }
+
+    fn tag(&self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError> {
+        self.one(TAG, [index], |r| r.get(0))?.map(fixed).transpose()
     }
 }
 
@@ -130,25 +177,19 @@ impl Writer for SqliteWriter {
         Ok(self.0.last_insert_rowid())
     }
 
-    fn record_tag(&mut self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError> {
-        self.one("SELECT tag FROM record WHERE idx = ?", [index], |r| {
-            r.get(0)
-        })?
-        .map(fixed)
-        .transpose()
-    }
-
-    fn add_record(&mut self, epoch: i64, row: &RecordRow) -> Result<(), StoreError> {
-        let subject = match &row.subject {
-            None => None,
-            Some(wrapped) => {
-                self.run("INSERT INTO subject (wrapped) VALUES (?)", [wrapped])?;
-                Some(self.0.last_insert_rowid())
-            }
-        };
-        let sql = "INSERT INTO record (epoch, idx, tag, known, subject, sealed) VALUES (?, ?, ?, ?, ?, ?)";
-        let params = params![epoch, row.index, row.tag, row.known, subject, row.sealed];
-        self.run(sql, params).map(drop)
+    fn add_records(
+        &mut self,
+        epoch: i64,
+        rows: &[RecordRow],
+        most: u64,
+    ) -> Result<Added, StoreError> {
+        self.run("SAVEPOINT rows", [])?;
+        let added = self.insert(epoch, rows, most)?;
+        if !matches!(added, Added::All { .. }) {
+            self.run("ROLLBACK TO rows", [])?;
+        }
+        self.run("RELEASE rows", [])?;
+        Ok(added)
     }
 
     fn budget(&mut self, gateway: &str, domain: &[u8; 16], day: i64) -> Result<Budget, StoreError> {
