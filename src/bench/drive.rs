@@ -122,6 +122,10 @@ impl Crew {
             self.connections.extend(connection);
         }
         outcome.took = last.duration_since(began);
+        if let Pace::Fixed(_, time) = pace {
+            // The pause behind the last request belongs to the rate.
+            outcome.took = outcome.took.max(time);
+        }
         outcome
     }
 }

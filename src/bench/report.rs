@@ -133,11 +133,21 @@ impl Round {
         ];
         let whole = Self::whole(rounds);
         ALL.into_iter()
+            .filter(|name| enough(name, whole.outcome.requests()))
             .filter_map(|name| {
                 let each = rounds.iter().map(|round| round.figure(name));
                 Some((name.to_owned(), Figure::new(whole.figure(name), each)?))
             })
             .collect()
+    }
+}
+
+/// A percentile of fewer requests than this is only the slowest of them.
+fn enough(name: &str, requests: u64) -> bool {
+    match name {
+        P99 => requests >= 100,
+        P999 => requests >= 1000,
+        _ => true,
     }
 }
 
@@ -248,6 +258,7 @@ mod tests {
         assert!((figures[CPU_MIB].high - 0.3).abs() < 1e-9);
         assert_eq!(figures[PEAK], Figure::single(3.0));
         assert!(!figures.contains_key(REPLACED));
+        assert!(figures.contains_key(P50) && !figures.contains_key(P99));
     }
 
     #[test]

@@ -59,10 +59,10 @@ impl Target {
         Self::of(address, &uri, trust, http2)
     }
 
-    /// From a URL, as a user writes it; its name is looked up once.
+    /// From a URL, as a user writes it; the first of its addresses that answers counts.
     ///
     /// # Errors
-    /// As [`Target::new`], or a name that has no address.
+    /// As [`Target::new`], or a server that cannot be reached.
     pub async fn at(url: &str, trust: Trust<'_>, http2: bool) -> Result<Self, Failure> {
         let uri: Uri = url.parse().map_err(|_| wrong(url))?;
         let host = uri.host().ok_or_else(|| wrong(url))?;
@@ -71,11 +71,18 @@ impl Target {
         }
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let place = (bare, uri.port_u16().unwrap_or(443));
-        let mut found = tokio::net::lookup_host(place)
+        let found = tokio::net::lookup_host(place)
             .await
             .map_err(|error| Failure(format!("{host}: {error}")))?;
-        let address = found.next().ok_or_else(|| Failure(format!("{host} has no address")))?;
-        Self::of(address, &uri, trust, http2)
+        let mut why = "no address".to_owned();
+        for address in found {
+            match tokio::time::timeout(limits::CONNECT_TIME, TcpStream::connect(address)).await {
+                Ok(Ok(_)) => return Self::of(address, &uri, trust, http2),
+                Ok(Err(error)) => why = format!("{address}: {error}"),
+                Err(_) => why = format!("{address}: no answer in time"),
+            }
+        }
+        Err(Failure(format!("{host} cannot be reached: {why}")))
     }
 
     fn of(

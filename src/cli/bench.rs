@@ -220,7 +220,7 @@ struct VaultArgs {
     records: u64,
 
     /// Records of one call
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
     /// Calls at once
