@@ -119,9 +119,10 @@ impl Pool {
             _ => 0,
         });
         let bytes = bytes.max().unwrap_or(0);
-        Self::of(|n, size| n < SINGLES.max(BATCH * BATCHES) || size < bytes, |index| {
-            generator.result_record(index)
-        })
+        Self::of(
+            |n, size| n < SINGLES.max(BATCH * BATCHES) || size < bytes,
+            |index| generator.result_record(index),
+        )
     }
 
     /// So many records, each of a subject of its own.
@@ -130,10 +131,13 @@ impl Pool {
     /// As [`Pool::new`].
     pub fn of_new_subjects(seed: u64, records: u64) -> Result<Self, Failure> {
         let generator = Generator::new(seed);
-        Self::of(|n, _| (n as u64) < records, |index| ResultRecord {
-            subscriber: generator.subscriber(index),
-            ..generator.result_record(index)
-        })
+        Self::of(
+            |n, _| (n as u64) < records,
+            |index| ResultRecord {
+                subscriber: generator.subscriber(index),
+                ..generator.result_record(index)
+            },
+        )
     }
 
     fn of(
@@ -241,7 +245,10 @@ mod tests {
                 assert!(load != Load::Stream || body.len() >= stream);
             }
         }
-        assert_eq!(pool.bodies(Load::Single, Format::Json, 0).all.len(), SINGLES);
+        assert_eq!(
+            pool.bodies(Load::Single, Format::Json, 0).all.len(),
+            SINGLES
+        );
     }
 
     #[test]

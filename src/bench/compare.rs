@@ -19,7 +19,16 @@ pub const LEAST: f64 = 0.1;
 
 /// What is compared, in the order of the table.
 pub const COMPARED: [&str; 10] = [
-    REQUESTS, MEGABYTES, P50, P99, P999, CPU_REQUEST, CPU_MIB, PEAK, REPLACED, TO_NGINX,
+    REQUESTS,
+    MEGABYTES,
+    P50,
+    P99,
+    P999,
+    CPU_REQUEST,
+    CPU_MIB,
+    PEAK,
+    REPLACED,
+    TO_NGINX,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,9 +151,18 @@ mod tests {
         };
         let old = figure(100.0, 5.0);
         assert_eq!(judge(CPU_REQUEST, &old, &figure(108.0, 0.0)), Verdict::Same);
-        assert_eq!(judge(CPU_REQUEST, &old, &figure(120.0, 16.0)), Verdict::Same);
-        assert_eq!(judge(CPU_REQUEST, &old, &figure(120.0, 10.0)), Verdict::Worse);
-        assert_eq!(judge(CPU_REQUEST, &old, &figure(80.0, 10.0)), Verdict::Better);
+        assert_eq!(
+            judge(CPU_REQUEST, &old, &figure(120.0, 16.0)),
+            Verdict::Same
+        );
+        assert_eq!(
+            judge(CPU_REQUEST, &old, &figure(120.0, 10.0)),
+            Verdict::Worse
+        );
+        assert_eq!(
+            judge(CPU_REQUEST, &old, &figure(80.0, 10.0)),
+            Verdict::Better
+        );
         assert_eq!(judge(REQUESTS, &old, &figure(80.0, 10.0)), Verdict::Worse);
         assert_eq!(judge(REQUESTS, &old, &figure(120.0, 10.0)), Verdict::Better);
     }

@@ -114,7 +114,10 @@ impl Crew {
         while let Some(done) = tasks.join_next().await {
             // Only a panic of ours ends a task otherwise; the counts then miss it, visibly.
             let Ok((connection, tally, ended)) = done else {
-                *outcome.errors.entry("the load generator failed".to_owned()).or_default() += 1;
+                *outcome
+                    .errors
+                    .entry("the load generator failed".to_owned())
+                    .or_default() += 1;
                 continue;
             };
             outcome.add(&tally);
@@ -146,7 +149,10 @@ enum Turns {
 }
 
 impl Work {
-    async fn run(self: Arc<Self>, connection: Connection) -> (Option<Connection>, Outcome, Instant) {
+    async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+    ) -> (Option<Connection>, Outcome, Instant) {
         let mut tally = Outcome::default();
         let mut open = Some(connection);
         let mut ended = Instant::now();
@@ -163,7 +169,10 @@ impl Work {
                     }
                 },
             };
-            match connection.send(&self.target, body.clone(), &self.media).await {
+            match connection
+                .send(&self.target, body.clone(), &self.media)
+                .await
+            {
                 Ok(()) => {
                     ended = Instant::now();
                     tally.latencies.record(ended.duration_since(due));

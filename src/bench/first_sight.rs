@@ -4,14 +4,13 @@
 //! What enters: how many records. What leaves: new identifiers a second, and what they cost the
 //! gateway and the vault. What can never happen: a number that the vault does not hold.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::bodies::Pool;
 use super::drive::{Crew, Pace};
 use super::link;
 use super::measure::{all_well, settled};
+use super::meter::{Meter, Reading};
 use super::place::{NEW, Place, counter, new_path};
 use super::report::{Document, Head};
 use super::table::{self, number};
@@ -70,8 +69,8 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
     place.stop();
     let document = Document { head, body };
     if options.json {
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
         table::put(&text);
     } else {
         print(&document.body);
@@ -106,22 +105,20 @@ async fn measure(place: &mut Place, options: Options) -> Result<Body, Failure> {
     let verified = verify::samples(&place.origin.seen().1, &pool, Expect::Replaced(members))?;
     let vault_commits = commits()? - commits_before;
     let seconds = outcome.took.as_secs_f64();
-    let cost = |meter: super::meter::Meter, cpu: Option<Duration>| {
+    let cost = |meter: Option<Meter>, before: Option<Reading>, after: Option<Reading>| {
+        let cpu = after
+            .zip(before)
+            .map(|(after, before)| after.since(&before));
         let cpu = cpu.map(|cpu| cpu.as_secs_f64());
+        let peak = meter.and_then(|meter| meter.peak());
         Cost {
             cpu_us_per_new_identifier: cpu.map(|cpu| cpu * 1e6 / new as f64),
             cores: cpu.map(|cpu| cpu / seconds),
-            peak_mib: meter.peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            peak_mib: peak.map(|bytes| bytes as f64 / f64::from(1 << 20)),
         }
     };
-    let between = |after: Option<super::meter::Reading>, before: Option<super::meter::Reading>| {
-        Some(after?.since(&before?))
-    };
-    let gateway = cost(
-        gateway.unwrap_or(vault),
-        between(after.0, before.0),
-    );
-    let vault = cost(vault, between(after.1, before.1));
+    let gateway = cost(gateway, before.0, after.0);
+    let vault = cost(Some(vault), before.1, after.1);
     // One gateway has one lease at a time: ours goes before another asks.
     place.gateway.take().map(Process::stop);
     let vault_holds = link::held(&place.site).await?;

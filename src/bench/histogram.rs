@@ -84,7 +84,10 @@ mod tests {
             last = at;
             let top = highest(at);
             assert!(top >= value, "{value} in a bucket up to {top}");
-            assert!((top - value) as f64 <= value as f64 / 127.0, "{value} {top}");
+            assert!(
+                (top - value) as f64 <= value as f64 / 127.0,
+                "{value} {top}"
+            );
             assert_eq!(bucket(top), at);
             assert_eq!(bucket(top + 1), at + 1);
         }
@@ -99,7 +102,10 @@ mod tests {
         }
         let near = |part, milliseconds: f64| {
             let found = histogram.percentile(part).unwrap();
-            assert!((milliseconds..milliseconds * 1.01).contains(&found), "{found}");
+            assert!(
+                (milliseconds..milliseconds * 1.01).contains(&found),
+                "{found}"
+            );
         };
         near(0.5, 0.5);
         near(0.99, 0.99);
@@ -107,6 +113,9 @@ mod tests {
         near(1.0, 1.0);
         let mut twice = histogram.clone();
         twice.add(&histogram);
-        assert_eq!((twice.total(), twice.percentile(0.5)), (2000, histogram.percentile(0.5)));
+        assert_eq!(
+            (twice.total(), twice.percentile(0.5)),
+            (2000, histogram.percentile(0.5))
+        );
     }
 }

@@ -32,7 +32,10 @@ impl Link {
         })?;
         let config = config.config;
         let gateway = config.gateway.as_ref();
-        let named = config.domains.iter().position(|domain| domain.name == DOMAIN);
+        let named = config
+            .domains
+            .iter()
+            .position(|domain| domain.name == DOMAIN);
         let (Some(gateway), Some(domain)) = (gateway, named) else {
             return Err(Failure(format!("the configuration has no domain {DOMAIN}")));
         };
@@ -63,7 +66,11 @@ impl Link {
 
     /// Identifiers that the vault gave as durable, and those made durable since.
     pub fn known(&self) -> u64 {
-        self.link.status().iter().map(|lease| lease.known as u64).sum()
+        self.link
+            .status()
+            .iter()
+            .map(|lease| lease.known as u64)
+            .sum()
     }
 }
 

@@ -45,7 +45,9 @@ impl Meter {
                     continue;
                 };
                 let text = fs::read_to_string(thread.path().join("schedstat"));
-                let time = text.ok().and_then(|text| text.split(' ').next()?.parse().ok());
+                let time = text
+                    .ok()
+                    .and_then(|text| text.split(' ').next()?.parse().ok());
                 reading.threads.insert((process, id), time.unwrap_or(0));
             }
         }

@@ -37,7 +37,7 @@ pub mod verify;
 
 /// What was asked for on the command line.
 pub enum Task {
-    Speed(speed::Options),
+    Speed(Box<speed::Options>),
     FirstSight(first_sight::Options),
     Soak(soak::Options),
     Vault(vault::Options),

@@ -98,7 +98,7 @@ async fn connection(stream: TcpStream, seen: Arc<Seen>) {
 
 async fn take(request: Request<Incoming>, seen: &Seen) -> Response<Empty<Bytes>> {
     let nth = seen.requests.load(Relaxed);
-    let mut sample = (nth % ONE_IN == 0).then(Sample::default);
+    let mut sample = nth.is_multiple_of(ONE_IN).then(Sample::default);
     let mut body = request.into_body();
     let mut response = Response::new(Empty::new());
     while let Some(frame) = body.frame().await {
@@ -109,7 +109,9 @@ async fn take(request: Request<Incoming>, seen: &Seen) -> Response<Empty<Bytes>>
         if let (Some(sample), Some(data)) = (&mut sample, frame.data_ref()) {
             let room = limits::BENCH_SAMPLE - sample.bytes.len();
             sample.cut |= data.len() > room;
-            sample.bytes.extend_from_slice(&data[..data.len().min(room)]);
+            sample
+                .bytes
+                .extend_from_slice(&data[..data.len().min(room)]);
         }
     }
     seen.requests.fetch_add(1, Relaxed);

@@ -42,9 +42,16 @@ pub const KINDS: &[Kind] = &[
         configuration: nginx,
         arguments: |folder| {
             let at = |name: &str| folder.join(name).display().to_string();
-            ["-p", &at(""), "-e", &at("nginx.log"), "-c", &at("nginx.conf")]
-                .map(str::to_owned)
-                .to_vec()
+            [
+                "-p",
+                &at(""),
+                "-e",
+                &at("nginx.log"),
+                "-c",
+                &at("nginx.conf"),
+            ]
+            .map(str::to_owned)
+            .to_vec()
         },
     },
     Kind {

@@ -94,7 +94,10 @@ impl Place {
 
     /// What it costs the gateway, and what it costs the vault.
     pub fn meters(&self) -> (Option<Meter>, Meter) {
-        let gateway = self.gateway.as_ref().map(|gateway| Meter::new(gateway.id()));
+        let gateway = self
+            .gateway
+            .as_ref()
+            .map(|gateway| Meter::new(gateway.id()));
         (gateway, Meter::new(self.vault.id()))
     }
 
@@ -116,7 +119,13 @@ impl Place {
             })
         };
         let mut ways = vec![
-            ours(GATEWAY, "/bench", Expect::Replaced(FOUR), Some((observe, r#"route="bench""#)), true)?,
+            ours(
+                GATEWAY,
+                "/bench",
+                Expect::Replaced(FOUR),
+                Some((observe, r#"route="bench""#)),
+                true,
+            )?,
             ours("pass-through", "/pass", Expect::Same, None, false)?,
         ];
         for peer in &self.peers {
@@ -170,7 +179,10 @@ pub fn counter(page: SocketAddr, name: &str, label: &str) -> Result<u64, Failure
     let (_, text) = get(page, "/metrics")?;
     let lines: Vec<u64> = text
         .lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        })
         .filter(|line| line.contains(label))
         .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
         .collect();

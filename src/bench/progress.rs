@@ -64,10 +64,18 @@ mod tests {
     #[test]
     fn the_bar_fills_and_never_overflows() {
         let mut progress = Progress::new(2, true);
-        assert!(progress.line("a").starts_with(&format!("[{}] 0/2 a", "-".repeat(BAR))));
+        assert!(
+            progress
+                .line("a")
+                .starts_with(&format!("[{}] 0/2 a", "-".repeat(BAR)))
+        );
         for _ in 0..5 {
             progress.step("b");
         }
-        assert!(progress.line("c").starts_with(&format!("[{}] 5/2 c", "#".repeat(BAR))));
+        assert!(
+            progress
+                .line("c")
+                .starts_with(&format!("[{}] 5/2 c", "#".repeat(BAR)))
+        );
     }
 }

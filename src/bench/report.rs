@@ -129,7 +129,15 @@ impl Round {
     /// Every figure that these rounds give.
     pub fn figures(rounds: &[Self]) -> BTreeMap<String, Figure> {
         const ALL: [&str; 9] = [
-            REQUESTS, MEGABYTES, P50, P99, P999, CPU_REQUEST, CPU_MIB, PEAK, REPLACED,
+            REQUESTS,
+            MEGABYTES,
+            P50,
+            P99,
+            P999,
+            CPU_REQUEST,
+            CPU_MIB,
+            PEAK,
+            REPLACED,
         ];
         let whole = Self::whole(rounds);
         ALL.into_iter()
@@ -253,7 +261,14 @@ mod tests {
     #[test]
     fn figures_are_over_all_rounds_with_the_spread_of_single_ones() {
         let figures = Round::figures(&[round(100, Some(0.001)), round(300, Some(0.003))]);
-        assert_eq!(figures[REQUESTS], Figure { value: 50.0, low: 10.0 / 0.3, high: 100.0 });
+        assert_eq!(
+            figures[REQUESTS],
+            Figure {
+                value: 50.0,
+                low: 10.0 / 0.3,
+                high: 100.0
+            }
+        );
         assert!((figures[CPU_REQUEST].value - 200.0).abs() < 1e-9);
         assert!((figures[CPU_MIB].high - 0.3).abs() < 1e-9);
         assert_eq!(figures[PEAK], Figure::single(3.0));

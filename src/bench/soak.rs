@@ -17,6 +17,9 @@ use super::verify::{self, Expect};
 use crate::limits;
 use crate::local::processes::Failure;
 
+/// The body of the load `stream`.
+const STREAM: usize = 16 << 20;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub minutes: f64,
@@ -77,7 +80,10 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
         rate: options.rate,
         load: options.load.name(),
         requests: periods.iter().map(|period| period.requests).sum(),
-        errors: periods.iter().flat_map(|period| period.errors.values()).sum(),
+        errors: periods
+            .iter()
+            .flat_map(|period| period.errors.values())
+            .sum(),
         gateway: Memory::of(&periods, |period| period.gateway_mib),
         vault: Memory::of(&periods, |period| period.vault_mib),
         periods,
@@ -85,8 +91,8 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
     let well = body.errors == 0 && !body.gateway.grew && !body.vault.grew;
     let document = Document { head, body };
     if options.json {
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
         table::put(&text);
     } else {
         conclude(&document.body);
@@ -95,19 +101,27 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
 }
 
 async fn measure(place: &Place, options: Options) -> Result<Vec<Period>, Failure> {
-    let pool = Pool::new(options.seed, &[options.load], 0)?;
-    let bodies = pool.bodies(options.load, Format::Json, 1 << 20);
+    let pool = Pool::new(options.seed, &[options.load], STREAM)?;
+    let bodies = pool.bodies(options.load, Format::Json, STREAM);
     let ways = place.ways()?;
     make_known(place, &pool, &ways[0]).await?;
     let (gateway, vault) = place.meters();
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let mut crew = Crew::connect(&ways[0].target, options.connections).await?;
     if !options.json {
-        table::put("     time  requests   p50 ms   p99 ms    p99.9   errors  gateway MiB  vault MiB");
+        table::put(
+            "     time  requests   p50 ms   p99 ms    p99.9   errors  gateway MiB  vault MiB",
+        );
     }
-    let (began, whole) = (Instant::now(), Duration::from_secs_f64(options.minutes * 60.0));
+    let (began, whole) = (
+        Instant::now(),
+        Duration::from_secs_f64(options.minutes * 60.0),
+    );
     let mut periods = Vec::new();
-    while let Some(left) = whole.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(left) = whole
+        .checked_sub(began.elapsed())
+        .filter(|left| !left.is_zero())
+    {
         place.origin.arm();
         let time = Duration::from_secs_f64(options.period).min(left);
         let outcome = crew.drive(&bodies, Pace::Fixed(options.rate, time)).await;
@@ -148,9 +162,9 @@ impl Memory {
         Self {
             early_mib: early,
             late_mib: late,
-            grew: early.zip(late).is_none_or(|(early, late)| {
-                late - early > allowed(early)
-            }),
+            grew: early
+                .zip(late)
+                .is_none_or(|(early, late)| late - early > allowed(early)),
         }
     }
 }
@@ -180,7 +194,10 @@ fn print(period: &Period) {
 }
 
 fn conclude(body: &Body) {
-    table::put(&format!("\n{} requests, {} errors", body.requests, body.errors));
+    table::put(&format!(
+        "\n{} requests, {} errors",
+        body.requests, body.errors
+    ));
     for (name, memory) in [("gateway", &body.gateway), ("vault", &body.vault)] {
         let verdict = if memory.grew { "GREW" } else { "did not grow" };
         let allowed = memory.early_mib.map(allowed);

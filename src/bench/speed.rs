@@ -13,9 +13,7 @@ use super::measure::{self, make_known};
 use super::meter::Meter;
 use super::place::{GATEWAY, Place, Way};
 use super::progress::Progress;
-use super::report::{
-    CPU_REQUEST, Cell, Document, Figure, Head, Round, Speed, TO_NGINX,
-};
+use super::report::{CPU_REQUEST, Cell, Document, Figure, Head, Round, Speed, TO_NGINX};
 use super::table;
 use super::target::{Target, Trust};
 use crate::local::processes::Failure;
@@ -82,8 +80,8 @@ pub async fn run(options: &Options) -> Result<bool, Failure> {
     document.body.compared =
         before.map(|before| compare::changes(&before.body.cells, &document.body.cells));
     if options.json {
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
         table::put(&text);
     } else {
         print(&document, options);
@@ -91,7 +89,11 @@ pub async fn run(options: &Options) -> Result<bool, Failure> {
     for difference in differences.into_iter().flatten() {
         eprintln!("bench: {difference}");
     }
-    Ok(document.body.cells.iter().all(|cell| cell.errors.is_empty()))
+    Ok(document
+        .body
+        .cells
+        .iter()
+        .all(|cell| cell.errors.is_empty()))
 }
 
 async fn of_our_own(options: &Options, head: &mut Head) -> Result<Vec<Cell>, Failure> {
@@ -105,7 +107,9 @@ async fn of_our_own(options: &Options, head: &mut Head) -> Result<Vec<Cell>, Fai
     }
     let pool = Pool::new(options.seed, &options.loads, options.stream)?;
     let ways = place.ways()?;
-    let rows = plans.iter().map(|plan| ways.iter().filter(|way| plan.wants(way)).count());
+    let rows = plans
+        .iter()
+        .map(|plan| ways.iter().filter(|way| plan.wants(way)).count());
     let mut progress = Progress::new(rows.sum::<usize>() * options.rounds + 1, options.json);
     progress.step("making every identifier known to the vault");
     make_known(&place, &pool, &ways[0]).await?;

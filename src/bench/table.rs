@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn a_row_with_large_figures_fits_and_missing_ones_are_dashes() {
-        let figures = COLUMNS.iter().map(|(_, name, _)| ((*name).to_owned(), 999_999.0));
+        let figures = COLUMNS
+            .iter()
+            .map(|(_, name, _)| ((*name).to_owned(), 999_999.0));
         let cell = |figures: BTreeMap<String, Figure>| Cell {
             load: "stream".to_owned(),
             format: "NDJSON".to_owned(),
@@ -154,10 +156,16 @@ mod tests {
             seconds: 1.0,
             figures,
         };
-        let full = figures.map(|(name, value)| (name, Figure::single(value))).collect();
+        let full = figures
+            .map(|(name, value)| (name, Figure::single(value)))
+            .collect();
         let text = speed(&[cell(full), cell(BTreeMap::new())]);
         for line in text.lines() {
-            assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
+            assert!(
+                line.chars().count() <= WIDTH,
+                "{}: {line}",
+                line.chars().count()
+            );
         }
         let last = text.lines().last().unwrap();
         assert_eq!(last.matches(" -").count(), COLUMNS.len());

@@ -85,16 +85,14 @@ impl Target {
         Err(Failure(format!("{host} cannot be reached: {why}")))
     }
 
-    fn of(
-        address: SocketAddr,
-        uri: &Uri,
-        trust: Trust<'_>,
-        http2: bool,
-    ) -> Result<Self, Failure> {
+    fn of(address: SocketAddr, uri: &Uri, trust: Trust<'_>, http2: bool) -> Result<Self, Failure> {
         let bad = || wrong(&uri.to_string());
         let authority = uri.authority().map(Authority::as_str).ok_or_else(bad)?;
         let name = uri.host().ok_or_else(bad)?;
-        let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let bare = name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
@@ -102,7 +100,11 @@ impl Target {
             name: ServerName::try_from(bare).map_err(|_| bad())?,
             host: HeaderValue::from_str(authority).map_err(|_| bad())?,
             // HTTP/2 wants the whole of it (RFC 9113, section 8.3.1), HTTP/1.1 the path.
-            uri: if http2 { uri.clone() } else { path.parse().map_err(|_| bad())? },
+            uri: if http2 {
+                uri.clone()
+            } else {
+                path.parse().map_err(|_| bad())?
+            },
             tls: client_config(trust.ca, trust.identity, false, &[protocol])
                 .map_err(|error| Failure(error.to_string()))?,
             http2,
@@ -116,7 +118,10 @@ impl Target {
             let tcp = TcpStream::connect(self.address).await.map_err(said)?;
             tcp.set_nodelay(true).map_err(said)?;
             let connector = TlsConnector::from(self.tls.clone());
-            let tls = connector.connect(self.name.clone(), tcp).await.map_err(said)?;
+            let tls = connector
+                .connect(self.name.clone(), tcp)
+                .await
+                .map_err(said)?;
             let agreed = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             if agreed != self.http2 {
                 return Err("the server does not speak HTTP/2".to_owned());
@@ -124,7 +129,9 @@ impl Target {
             let io = TokioIo::new(tls);
             // A connection that breaks is told by the request that it carries.
             if self.http2 {
-                let built = http2::Builder::new(TokioExecutor::new()).handshake(io).await;
+                let built = http2::Builder::new(TokioExecutor::new())
+                    .handshake(io)
+                    .await;
                 let (sender, connection) = built.map_err(said)?;
                 tokio::spawn(async move { drop(connection.await) });
                 Ok(Connection::Two(sender))
@@ -239,4 +246,3 @@ fn said(error: impl std::fmt::Display) -> String {
 fn wrong(url: &str) -> Failure {
     Failure(format!("`{url}` is no https:// URL with a host and a path"))
 }
-

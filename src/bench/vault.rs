@@ -68,8 +68,8 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
     place.stop();
     let document = Document { head, body };
     if options.json {
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
         table::put(&text);
     } else {
         print(&document.body);
@@ -88,8 +88,14 @@ async fn measure(place: &Place, options: Options) -> Result<Body, Failure> {
     let began = Instant::now();
     let latencies = publish(&link, work, options.calls).await?;
     let seconds = began.elapsed().as_secs_f64();
-    let vault_cpu = vault.read().zip(vault_before).map(|(now, then)| now.since(&then));
-    let all_cpu = ours.read().zip(all_before).map(|(now, then)| now.since(&then));
+    let vault_cpu = vault
+        .read()
+        .zip(vault_before)
+        .map(|(now, then)| now.since(&then));
+    let all_cpu = ours
+        .read()
+        .zip(all_before)
+        .map(|(now, then)| now.since(&then));
     let vault_peak = vault.peak();
     let commits = commits()? - commits_before;
     drop(link);
@@ -150,7 +156,9 @@ fn sights(link: &Link, options: Options) -> Result<Vec<Vec<FirstSight>>, Failure
             identifier: PlainBuf::new(normal.clone()),
         })
     };
-    let mut all = (0..options.records).map(sight).collect::<Result<Vec<_>, Failure>>()?;
+    let mut all = (0..options.records)
+        .map(sight)
+        .collect::<Result<Vec<_>, Failure>>()?;
     let mut calls = Vec::new();
     while !all.is_empty() {
         let rest = all.len().saturating_sub(options.batch);

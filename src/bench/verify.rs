@@ -65,7 +65,9 @@ fn compare(arrived: &RawValue, pool: &Pool, expect: Expect) -> Result<(), Failur
     };
     let original = parse(text).map_err(|_| wrong("a generated record is no JSON object"))?;
     if !original.keys().eq(record.keys()) {
-        return Err(wrong("a record has other members than the one that was sent"));
+        return Err(wrong(
+            "a record has other members than the one that was sent",
+        ));
     }
     for (name, value) in original {
         let is = record[name].get();
@@ -113,7 +115,12 @@ mod tests {
 
     const FOUR: Expect = Expect::Replaced(&[("subscriber_id", "sub"), ("email", "eml")]);
 
-    fn check(change: impl Fn(String) -> String, load: Load, format: Format, expect: Expect) -> String {
+    fn check(
+        change: impl Fn(String) -> String,
+        load: Load,
+        format: Format,
+        expect: Expect,
+    ) -> String {
         let pool = Pool::new(3, &[load], 0).unwrap();
         let body = &pool.bodies(load, format, 0).all[0].0;
         let bytes = change(String::from_utf8(body.to_vec()).unwrap()).into_bytes();
@@ -143,7 +150,10 @@ mod tests {
         for format in Format::ALL {
             assert_eq!(check(replace, Load::Single, format, FOUR), "1 well");
             assert_eq!(check(replace, Load::Batch, format, FOUR), "100 well");
-            assert_eq!(check(|text| text, Load::Batch, format, Expect::Same), "100 well");
+            assert_eq!(
+                check(|text| text, Load::Batch, format, Expect::Same),
+                "100 well"
+            );
         }
     }
 
@@ -171,7 +181,12 @@ mod tests {
         let pool = Pool::new(3, &[Load::Batch], 0).unwrap();
         let body = &pool.bodies(Load::Batch, Format::Json, 0).all[0].0;
         let bytes = body[..2000].to_vec();
-        let sample = |cut| [Sample { bytes: bytes.clone(), cut }];
+        let sample = |cut| {
+            [Sample {
+                bytes: bytes.clone(),
+                cut,
+            }]
+        };
         assert!(samples(&sample(true), &pool, Expect::Same).unwrap() >= 2);
         assert!(samples(&sample(false), &pool, Expect::Same).is_err());
     }

@@ -114,7 +114,13 @@ struct SpeedArgs {
     key: Option<PathBuf>,
 
     /// Send this body instead of generated records
-    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "load", help_heading = "Your own gateway")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "target",
+        conflicts_with = "load",
+        help_heading = "Your own gateway"
+    )]
     body: Option<PathBuf>,
 
     /// Its Content-Type [default: by the file's ending]
@@ -237,7 +243,7 @@ struct VaultArgs {
 
 pub fn run(args: Args, _config: &Path) -> Exit {
     let task = match args.other {
-        None => Task::Speed(args.speed.checked()),
+        None => Task::Speed(Box::new(args.speed.checked())),
         Some(Other::FirstSight(args)) => Task::FirstSight(first_sight::Options {
             records: args.records,
             identifiers: usize::from(args.new_per_record),
