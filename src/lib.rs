@@ -18,6 +18,7 @@
 //! | [`gateway`] | sockets: listen → serve → exchange → upstream, and back |
 //! | [`vault`] | the key holder: roles, keys, records, reveal, log, store |
 //! | [`demo`] | everything on one machine, with generated data |
+//! | [`bench`] | load in, figures out: how fast, and at what cost |
 //!
 //! Shared by the worlds:
 //!
@@ -29,6 +30,7 @@
 //! | [`tls`] | server and client TLS, identities, roles in certificates |
 //! | [`config`] | one TOML file: raw (as written) → checked (as meant) |
 //! | [`observe`] | log, access log, metrics, readiness |
+//! | [`local`] | a Cryptonym of one's own on loopback, for `demo` and `bench` |
 //! | [`harden`] | no core dumps, no swap: what a process with keys asks of the system |
 //!
 //! Pure (no runtime, no clock, no disk, no randomness that is not handed in; they build with
@@ -56,6 +58,8 @@ pub mod policy;
 pub mod pseudonym;
 
 #[cfg(feature = "worlds")]
+pub mod bench;
+#[cfg(feature = "worlds")]
 pub mod cli;
 #[cfg(feature = "worlds")]
 pub mod config;
@@ -65,6 +69,8 @@ pub mod demo;
 pub mod gateway;
 #[cfg(feature = "worlds")]
 pub mod harden;
+#[cfg(feature = "worlds")]
+pub mod local;
 #[cfg(feature = "worlds")]
 pub mod observe;
 #[cfg(feature = "worlds")]

@@ -308,16 +308,40 @@ pub const PERSON_ID: usize = 64;
 
 /// Bytes of a route's path pattern: a longer request path would not be matched anyway.
 pub const PATH_PATTERN: usize = 2048;
-// --- demonstration ------------------------------------------------------------------------
+
+// --- demonstration and measurements -------------------------------------------------------
 
 /// One body that the demonstration's backend takes: it holds bodies whole, and its database is
 /// in a temporary folder.
 pub const DEMO_BODY: usize = 64 * 1024 * 1024;
 
-/// How long the demonstration waits for a process of its own to become ready: the first start
-/// makes keys and a database, on a slow disk.
-pub const DEMO_START: Duration = Duration::from_secs(20);
+/// How long a command waits for a process of its own to become ready: the first start makes
+/// keys and a database, on a slow disk.
+pub const LOCAL_START: Duration = Duration::from_secs(20);
 
-/// After this long without an answer to SIGTERM a process of the demonstration is killed: it
-/// has nothing to drain.
-pub const DEMO_STOP: Duration = Duration::from_secs(5);
+/// After this long without an answer to SIGTERM such a process is killed: it has nothing to
+/// drain.
+pub const LOCAL_STOP: Duration = Duration::from_secs(5);
+
+/// How long a measurement waits for one connection or one answer: a body of any load is through
+/// in less, and what takes longer is an error, not a latency.
+pub const BENCH_ANSWER: Duration = Duration::from_secs(60);
+
+/// Pause of the load generator after a connection that could not be made.
+pub const BENCH_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes of a refusal that are looked at for its code.
+pub const BENCH_PROBLEM: usize = 64 * 1024;
+
+/// Bytes that the origin of a measurement keeps of one body, and how many bodies: enough to see
+/// that they were rewritten, too little to cost anything.
+pub const BENCH_SAMPLE: usize = 256 * 1024;
+pub const BENCH_SAMPLES: usize = 8;
+
+/// How long a counter may lag behind the answers that it counts.
+pub const BENCH_SETTLE: Duration = Duration::from_secs(5);
+
+/// Growth of memory that a soak forgives, the larger of both: an allocator keeps what a burst
+/// took, while a leak goes on.
+pub const BENCH_GROWTH: usize = 4 * 1024 * 1024;
+pub const BENCH_GROWTH_PART: f64 = 0.1;

@@ -110,7 +110,22 @@ const LAW: &[(&str, &[&str])] = &[
         ],
     ),
     // It drives the commands as processes, as a person would.
-    ("demo", &["error", "limits", "secret", "tls"]),
+    ("local", &["error", "limits", "secret", "tls"]),
+    ("demo", &["error", "limits", "secret", "tls", "local"]),
+    // It speaks to the vault as a gateway does, and to the gateway as a client does.
+    (
+        "bench",
+        &[
+            "error",
+            "limits",
+            "secret",
+            "pseudonym",
+            "config",
+            "tls",
+            "vault_link",
+            "local",
+        ],
+    ),
 ];
 
 /// Exceptions: single items of a room that another may name although it may not know the room.
@@ -255,6 +270,8 @@ fn path_14_planted_breaches_are_found() {
         ("secret.rs", "use crate::error::Fault;"),
         ("pseudonym/a.rs", "pub use crate::policy::Generalise as G;"),
         ("demo/a.rs", "use crate::gateway;"),
+        ("bench/a.rs", "use crate::demo::show;"),
+        ("local/a.rs", "use crate::bench::origin;"),
         (
             "format/a.rs",
             "pub(in crate::format) use crate::rewrite::Job;",

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cryptonym::demo::generate::{ANALYTES, Generator};
-use cryptonym::demo::processes::pause;
+use cryptonym::local::generate::{ANALYTES, Generator};
+use cryptonym::local::processes::pause;
 
 mod support {
     pub mod clickhouse;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cryptonym::demo::generate::Generator;
-use cryptonym::demo::processes::pause;
-use cryptonym::demo::random::SplitMix64;
+use cryptonym::local::generate::Generator;
+use cryptonym::local::processes::pause;
+use cryptonym::local::random::SplitMix64;
 
 mod support {
     pub mod installation;

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cryptonym::demo::generate::Generator;
+use cryptonym::local::generate::Generator;
 
 mod support {
     pub mod installation;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bench;
 pub mod caller;
 pub mod certs;
 pub mod check;
@@ -70,6 +71,8 @@ enum Command {
     Vault(vault::Args),
     /// Show the whole thing on this machine, with generated records
     Demo(demo::Args),
+    /// Measure speed and cost: on this machine with generated records, or a gateway of yours
+    Bench(bench::Args),
     /// Make a private CA and the certificates of a first installation
     Certs(certs::Args),
     /// Read configuration and policies, and say what they mean; changes nothing
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Gateway(args) => gateway::run(args, &cli.config),
         Command::Vault(args) => vault::run(args, &cli.config),
         Command::Demo(args) => demo::run(args, &cli.config),
+        Command::Bench(args) => bench::run(args, &cli.config),
         Command::Certs(args) => certs::run(args, &cli.config),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Reveal(args) => reveal::run(args, &cli.config),

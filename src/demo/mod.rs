@@ -6,16 +6,14 @@
 //! a process or a file behind, or uses a key that outlives it.
 
 use installation::Installation;
-use processes::Failure;
 use screen::Screen;
 
+use crate::local::ending::Ending;
+use crate::local::processes::Failure;
+
 pub mod backend;
-pub mod client;
-pub mod generate;
 pub mod installation;
 pub mod people;
-pub mod processes;
-pub mod random;
 pub mod screen;
 pub mod show;
 pub mod store;
@@ -36,17 +34,19 @@ pub struct Options {
 pub fn run(options: Options) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Runtime::new()?;
     let held = runtime.block_on(async {
+        // Before anything is started.
+        let mut ending = Ending::catch()?;
         let mut screen = Screen::new();
         // Whatever ends the walk, the installation is dropped on the way out.
         let (installation, held) = tokio::select! {
             walked = walk(&mut screen, options) => walked?,
-            () = asked_to_end() => return Err(Failure("ended early, as asked".to_owned())),
+            () = ending.asked() => return Err(Failure("ended early, as asked".to_owned())),
         };
         if !options.once {
             show::commands(&mut screen, &installation, options.seed)?;
             screen.say("");
             screen.say("Running until Ctrl-C.");
-            asked_to_end().await;
+            ending.asked().await;
             screen.say("");
         }
         installation.stop();
@@ -66,28 +66,11 @@ async fn walk(screen: &mut Screen, options: Options) -> Result<(Installation, bo
     screen.dim(&format!(
         "gateway: process {}, {}; vault: process {}, {}; folder {}",
         installation.gateway.id(),
-        installation.gateway_address,
+        installation.addresses.gateway,
         installation.vault.id(),
-        installation.vault_address,
+        installation.addresses.vault,
         installation.folder().display()
     ));
     let held = show::run(screen, &installation, options.records, options.seed).await?;
     Ok((installation, held))
-}
-
-/// SIGINT or SIGTERM.
-async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-    }
 }

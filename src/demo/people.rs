@@ -4,7 +4,7 @@
 //! What can never happen: one person plays two parts.
 
 use super::installation::Installation;
-use super::processes::{Ended, Failure};
+use crate::local::processes::{Ended, Failure};
 
 /// Those of `certs init`.
 const INVESTIGATOR: &str = "i.okafor";

@@ -5,13 +5,14 @@
 
 use serde_json::{Map, Value};
 
-use super::client::{Answer, Client};
-use super::generate::{ANALYTES, Generator};
-use super::installation::{HOST, Installation};
+use super::installation::Installation;
 use super::people;
-use super::processes::Failure;
 use super::screen::Screen;
 use super::store::{ORDERS_WITH_RESULTS, Rows, Store, TESTS_BY_ETHNICITY, Table};
+use crate::local::client::{Answer, Client};
+use crate::local::generate::{ANALYTES, Generator};
+use crate::local::processes::Failure;
+use crate::local::site::HOST;
 
 /// Rows in one body: held whole by the gateway, so that it arrives whole or not at all.
 const BATCH: usize = 200;
@@ -329,9 +330,9 @@ pub fn commands(
     let folder = installation.folder();
     std::fs::write(folder.join("record.json"), &record[0])?;
     screen.heading("Try it");
-    let gateway = installation.gateway_address.port();
+    let gateway = installation.addresses.gateway.port();
     let backend = installation.backend.address;
-    let observe = installation.gateway_observe;
+    let observe = installation.addresses.gateway_observe;
     for line in [
         &format!("cd {}", folder.display()),
         "curl --cacert certs/out/gateway-ca.pem --cert certs/out/people/provider-1.pem \\",

@@ -192,7 +192,7 @@ fn text(value: ValueRef<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::generate::{ANALYTES, Generator};
+    use crate::local::generate::{ANALYTES, Generator};
 
     /// What pseudonymising does to a join: every identifier becomes another one, one to one.
     fn disguised(text: String) -> String {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cryptonym::demo::processes::pause;
+use cryptonym::local::processes::pause;
 
 /// A running server. Dropping it stops it; its folder belongs to the caller.
 pub struct ClickHouse {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cryptonym::demo::client::Client;
-use cryptonym::demo::processes::{Ended, Process, free_address, get, run};
+use cryptonym::local::client::Client;
+use cryptonym::local::processes::{Ended, Process, free_address, get, run};
 
 /// The name that the gateway's certificate carries and that routes go by.
 pub const HOST: &str = "localhost";

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use cryptonym::demo::processes::pause;
+use cryptonym::local::processes::pause;
 
 #[derive(Clone, Debug)]
 pub struct Call {

@@ -1,4 +1,4 @@
-//! Child processes of the demonstration: started, waited for, stopped by their id.
+//! Child processes of a command: started, waited for, stopped by their id.
 //!
 //! What enters: the executable, arguments, a file for the log. What leaves: a [`Process`] that
 //! is ready. What can never happen: a process outlives its [`Process`], or one that was not
@@ -24,7 +24,7 @@ pub struct Process {
     child: Child,
 }
 
-/// Why the demonstration cannot go on, in words for whoever started it.
+/// Why a command cannot go on, in words for whoever started it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub String);
@@ -69,12 +69,24 @@ impl Process {
         path: &str,
         within: Duration,
     ) -> Result<(), Failure> {
+        self.wait_until(|| matches!(get(address, path), Ok((200, _))), within)
+    }
+
+    /// Waits until `ready` says so.
+    ///
+    /// # Errors
+    /// As [`Process::wait_for`].
+    pub fn wait_until(
+        &mut self,
+        ready: impl Fn() -> bool,
+        within: Duration,
+    ) -> Result<(), Failure> {
         let began = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.failed(&format!("ended at once ({status})")));
             }
-            if matches!(get(address, path), Ok((200, _))) {
+            if ready() {
                 return Ok(());
             }
             if began.elapsed() > within {
@@ -85,11 +97,11 @@ impl Process {
         }
     }
 
-    /// Asks it to end (SIGTERM) and waits; after [`limits::DEMO_STOP`] it is killed.
+    /// Asks it to end (SIGTERM) and waits; after [`limits::LOCAL_STOP`] it is killed.
     pub fn stop(mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         let began = Instant::now();
-        while began.elapsed() < limits::DEMO_STOP {
+        while began.elapsed() < limits::LOCAL_STOP {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
             }

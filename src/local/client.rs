@@ -1,4 +1,4 @@
-//! An HTTPS client for the demonstration: one connection to the gateway, one request at a time.
+//! A simple HTTPS client: one connection to the gateway, one request at a time.
 //!
 //! What enters: a request. What leaves: status, head and body of its answer. What can never
 //! happen: it speaks to a server whose certificate is not of the given CA.
