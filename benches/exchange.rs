@@ -103,7 +103,7 @@ async fn backend() -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             let _ = tcp.set_nodelay(true);
-            let answer = async |request: Request<Incoming>| {
+            let answer = |request: Request<Incoming>| async move {
                 let _ = request.into_body().collect().await;
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
             };

@@ -1,7 +1,6 @@
 //! A vault in this process, its store on the disk, and batches as a gateway seals them.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,12 +34,12 @@ const KIND: &str = "subscriber";
 
 /// An open vault with one domain and its gateway.
 pub struct Opened {
-    pub vault: Arc<Vault>,
-    pub caller: Caller,
-    pub lease: LeaseAnswer,
+    vault: Arc<Vault>,
+    caller: Caller,
+    lease: LeaseAnswer,
     key: KindKey,
     number: u64,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Opened {
@@ -73,13 +72,8 @@ impl Opened {
             caller,
             lease,
             number: 0,
-            folder,
+            _folder: folder,
         }
-    }
-
-    /// A path beside the store.
-    pub fn beside(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// The sealed batch of these subscribers, in its envelope.

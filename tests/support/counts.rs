@@ -58,7 +58,10 @@ impl Counts {
     pub fn save(&self) {
         let mut text = serde_json::to_string_pretty(self).expect("it is plain data");
         text.push('\n');
-        std::fs::write(Self::path(), text).expect("benches/instructions.json can be written");
+        // Other tests read it meanwhile.
+        let whole = Self::path().with_extension("new");
+        std::fs::write(&whole, text).expect("benches/ can be written");
+        std::fs::rename(whole, Self::path()).expect("benches/ can be written");
     }
 
     /// Facts that are not those of the file, in words.
@@ -93,7 +96,7 @@ impl Counts {
         let mut lines = Vec::new();
         for (name, (per, now)) in measured {
             let Some(before) = self.counts.get(name) else {
-                lines.push(format!("{name}: new, {now:.2} a {per}"));
+                lines.push(format!("{name}: new, {} a {per}", short(*now)));
                 continue;
             };
             if before.per != *per {
@@ -107,8 +110,9 @@ impl Counts {
             if !within {
                 let which = if change < 0.0 { "fewer" } else { "MORE" };
                 lines.push(format!(
-                    "{name}: {which}: {now:.2} a {per} instead of {:.2} ({change:+.1} %, \
+                    "{name}: {which}: {} a {per} instead of {} ({change:+.1} %, \
                      tolerance {tolerance} %)",
+                    short(*now),
                     before.instructions
                 ));
             }
@@ -125,12 +129,16 @@ impl Counts {
         let before = std::mem::take(&mut self.counts);
         for (name, (per, now)) in measured {
             let count = Count {
-                // Two decimals: enough for the smallest, 1.00 and more.
-                instructions: (now * 100.0).round() / 100.0,
+                instructions: short(*now),
                 per: per.clone(),
                 tolerance_percent: before.get(name).and_then(|c| c.tolerance_percent),
             };
             self.counts.insert(name.clone(), count);
         }
     }
+}
+
+/// Five digits: less than the tolerances see, whatever the size.
+fn short(count: f64) -> f64 {
+    format!("{count:.4e}").parse().unwrap_or(f64::NAN)
 }
