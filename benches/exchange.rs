@@ -153,7 +153,7 @@ response = "pass"
 
 /// A record whose NHS number is valid: they are made up without their check digit.
 fn record() -> Bytes {
-    let record = records::records(1).remove(0);
+    let record = records::records(600).remove(0);
     let mut all: serde_json::Value = serde_json::from_str(&record).expect("a record");
     all["nhs_number"] = "9990000018".into();
     Bytes::from(all.to_string())

@@ -80,7 +80,8 @@ impl Opened {
     pub fn batch(&mut self, subscribers: Range<u64>) -> Bytes {
         let sights: Vec<(String, _)> = subscribers
             .map(|n| {
-                let identifier = format!("SUB-{n:08}");
+                // The number of all zeros is nobody's.
+                let identifier = format!("SUB-{:08}", n + 1);
                 let pseudonym = self.key.derive(identifier.as_bytes());
                 (identifier, pseudonym)
             })

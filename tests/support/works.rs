@@ -80,7 +80,7 @@ fn lines() -> Vec<u8> {
 }
 
 fn one() -> Vec<u8> {
-    records::records(1).remove(0).into_bytes()
+    records::records(600).remove(0).into_bytes()
 }
 
 fn scanner(is_lines: bool, unlisted: Unlisted) -> Box<dyn Scanner> {
