@@ -1,122 +1,116 @@
-//! Resolve and all of a rewrite: one MiB of blood-test records, four pseudonyms each, every
-//! recovery record durable already. One core; `scan` has the same body without deriving.
+//! Resolve, splice, and all of a rewrite: one MiB of blood-test records, four pseudonyms each,
+//! every recovery record durable already. One core; `scan` has the same body without deriving.
+//!
+//! - `rewrite`: all five steps;
+//! - `resolve`: records of nothing but the four values. Resolving is `derived` less `constants`,
+//!   which is the same rewrite with nothing to resolve;
+//! - `splice`: the slots are found before the clock runs. The yardstick copies the bytes.
 //!
 //! `cargo bench --bench rewrite`
 
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use cryptonym::config::{Format, Limits};
-use cryptonym::error::Fault;
-use cryptonym::format::fuzz::policy;
-use cryptonym::limits;
-use cryptonym::policy::{Action, RecordUnit, Scope, Unlisted};
-use cryptonym::pseudonym::{Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym};
-use cryptonym::rewrite::{Job, Keeper, Rewriter};
-use cryptonym::secret::Key32;
-use cryptonym::vault_link::FirstSight;
+use cryptonym::config::Format;
+use cryptonym::format::{Found, Json, Ndjson, Options, Scanner, splice as splice_in};
+use cryptonym::policy::Unlisted;
 
 #[allow(dead_code)] // `scan` uses all of it.
 #[path = "support/records.rs"]
 mod records;
+#[path = "support/rewriting.rs"]
+mod rewriting;
+#[path = "support/scanning.rs"]
+mod scanning;
 
-const FIELDS: [(&str, &str, &str, Normaliser); 4] = [
-    (
-        "$.subscriber_id",
-        "subscriber",
-        "sub",
-        Normaliser::Subscriber,
-    ),
-    ("$.email", "email", "eml", Normaliser::Email),
-    ("$.kit_id", "kit", "kit", Normaliser::Kit),
-    ("$.ethnicity", "ethnicity", "eth", Normaliser::Text),
-];
+use rewriting::{Becomes, bare, job};
 
-/// Everything is durable: what a gateway does once its set is loaded.
-struct Known(Vec<KindKey>);
+const SIZE: usize = 1 << 20;
 
-impl Keeper for Known {
-    fn kind(&self, kind: KindId) -> &KindKey {
-        &self.0[usize::from(kind.0)]
-    }
-
-    fn is_durable(&self, _: &Pseudonym) -> bool {
-        true
-    }
-
-    fn make_durable<'a>(
-        &'a self,
-        _: Vec<FirstSight>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-/// Nothing here waits for anything.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => unreachable!("every record is durable"),
-    }
+/// Both formats' bodies of the same records.
+fn bodies(records: &[String]) -> [(&'static str, Format, String); 2] {
+    [
+        ("json", Format::Json, format!("[{}]", records.join(","))),
+        ("ndjson", Format::Ndjson, records.join("\n")),
+    ]
 }
 
 fn rewrite(c: &mut Criterion) {
-    let kinds = Kinds::new(
-        FIELDS
-            .iter()
-            .map(|&(_, name, prefix, normaliser)| Kind {
-                name: name.into(),
-                class: Class::Person,
-                prefix: prefix.into(),
-                normaliser,
-            })
-            .collect(),
-    );
-    let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
-    let keys = kinds.iter().map(|(_, kind)| domain.kind(kind)).collect();
-    let rules: Vec<(&str, Action)> = (0u16..)
-        .zip(FIELDS)
-        .map(|(index, (at, ..))| {
-            let kind = KindId(index);
-            let scope = Scope::Domain;
-            (at, Action::Pseudonym { kind, scope })
-        })
-        .collect();
-    let job = Job {
-        policy: policy(Unlisted::Keep, RecordUnit::Auto, &rules),
-        kinds: Arc::new(kinds),
-        format: Format::Json,
-        keeper: Some(Arc::new(Known(keys))),
-        limits: Arc::new(Limits::default()),
-        own: None,
-    };
     let mut group = c.benchmark_group("rewrite");
-    let records = records::records(1 << 20);
-    for (name, format, body) in [
-        ("json", Format::Json, format!("[{}]", records.join(","))),
-        ("ndjson", Format::Ndjson, records.join("\n")),
-    ] {
+    for (name, format, body) in bodies(&records::records(SIZE)) {
+        let job = job(format, Becomes::Pseudonyms);
+        let mut out = Vec::with_capacity(2 * SIZE);
+        rewriting::rewrite(&job, body.as_bytes(), &mut out);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        let mut out = Vec::with_capacity(2 << 20);
+        group.bench_function(name, |b| {
+            b.iter(|| rewriting::rewrite(&job, body.as_bytes(), &mut out));
+        });
+    }
+    group.finish();
+}
+
+fn resolve(c: &mut Criterion) {
+    let mut group = c.benchmark_group("resolve");
+    let records = bare(&records::records(SIZE));
+    group.throughput(Throughput::Elements(4 * records.len() as u64));
+    for (name, format, body) in bodies(&records) {
+        for (what, becomes) in [
+            ("derived", Becomes::Pseudonyms),
+            ("constants", Becomes::Constants),
+        ] {
+            let job = job(format, becomes);
+            let mut out = Vec::with_capacity(2 * SIZE);
+            rewriting::rewrite(&job, body.as_bytes(), &mut out);
+            group.bench_function(format!("{name}, {what}"), |b| {
+                b.iter(|| {
+                    let summary = rewriting::rewrite(&job, body.as_bytes(), &mut out);
+                    assert_eq!(summary.replaced, 4 * records.len() as u64);
+                    assert_eq!(summary.first_sights, 0);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn splice(c: &mut Criterion) {
+    let mut group = c.benchmark_group("splice");
+    let policy = scanning::four_fields(Unlisted::Keep);
+    for (name, format, body) in bodies(&records::records(SIZE)) {
+        let body = body.as_bytes();
+        let (policy, options) = (policy.clone(), Options::default());
+        let mut scanner: Box<dyn Scanner> = match format {
+            Format::Json => Box::new(Json::new(policy, options)),
+            Format::Ndjson => Box::new(Ndjson::new(policy, options)),
+        };
+        let mut slots = Vec::new();
+        scanning::scan(
+            &mut *scanner,
+            body,
+            body.len(),
+            &mut Found::default(),
+            |_, _, found| slots.extend_from_slice(found),
+        );
+        let mut out = Vec::with_capacity(2 * SIZE);
+        group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                let mut rewriter = Rewriter::new(Job {
-                    format,
-                    ..job.clone()
-                });
-                for chunk in body.as_bytes().chunks(limits::CHUNK) {
-                    now(rewriter.push(chunk, &mut out)).expect("it is well formed");
-                }
-                now(rewriter.finish(&mut out)).expect("it is well formed")
+                let answers = scanning::answers(&slots);
+                splice_in(&*scanner, body, &slots, answers, &mut out);
+                black_box(&out);
+            });
+        });
+        group.bench_function(format!("{name}, yardstick: copy"), |b| {
+            b.iter(|| {
+                out.clear();
+                out.extend_from_slice(black_box(body));
+                black_box(&out);
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, rewrite);
+criterion_group!(benches, rewrite, resolve, splice);
 criterion_main!(benches);

@@ -8,45 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use cryptonym::format::fuzz::policy;
-use cryptonym::format::{Answer, Found, Json, Ndjson, Options, Scanner, Shape, splice};
+use cryptonym::format::{Found, Json, Ndjson, Options, Scanner, splice};
 use cryptonym::limits;
-use cryptonym::policy::{Action, Policy, RecordUnit, Redact, Unlisted};
+use cryptonym::policy::Unlisted;
 
 #[path = "support/cpu.rs"]
 mod cpu;
 #[path = "support/records.rs"]
 mod records;
+#[path = "support/scanning.rs"]
+mod scanning;
 
-const PSEUDONYM: &str = "sub_1_7c9e6679742540de944be07fc1f90ae7x";
+use scanning::{answers, four_fields};
 
-fn four_fields(unlisted: Unlisted) -> Arc<Policy> {
-    let redact = || Action::Redact(Redact::Constant(PSEUDONYM.into()));
-    let mut rules = vec![
-        ("$.subscriber_id", redact()),
-        ("$.name", redact()),
-        ("$.email", redact()),
-        ("$.nhs_number", redact()),
-    ];
-    if unlisted == Unlisted::Reject {
-        let kept = [
-            "$.date_of_birth",
-            "$.sex",
-            "$.ethnicity",
-            "$.postcode",
-            "$.phone",
-            "$.kit_id",
-            "$.provider_id",
-            "$.collected_at",
-            "$.ip",
-            "$.results[*]..*",
-        ];
-        rules.extend(kept.map(|at| (at, Action::Keep)));
-    }
-    policy(unlisted, RecordUnit::Auto, &rules)
-}
-
-/// The caller's part: windows of what was not released, answers, splice. Returns the slots.
+/// Scan and splice. Returns the slots.
 fn rewrite(
     scanner: &mut dyn Scanner,
     body: &[u8],
@@ -54,31 +29,10 @@ fn rewrite(
     found: &mut Found,
     out: &mut Vec<u8>,
 ) -> usize {
-    let (mut from, mut to, mut slots) = (0, 0, 0);
     out.clear();
-    while to < body.len() {
-        to = (to + chunk).min(body.len());
-        let window = &body[from..to];
-        scanner
-            .scan(window, to == body.len(), found)
-            .expect("valid");
-        let ready = found.ready();
-        let answers = found.slots[..ready].iter().map(|slot| match slot.shape {
-            Shape::Extent => Answer::Nothing,
-            _ => Answer::Text(PSEUDONYM),
-        });
-        splice(
-            scanner,
-            &window[..found.released],
-            &found.slots[..ready],
-            answers,
-            out,
-        );
-        slots += ready;
-        from += found.released;
-        found.advance(ready);
-    }
-    slots
+    scanning::scan(scanner, body, chunk, found, |scanner, released, slots| {
+        splice(scanner, released, slots, answers(slots), out);
+    })
 }
 
 fn scan(c: &mut Criterion<cpu::Cpu>) {

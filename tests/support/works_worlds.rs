@@ -1,0 +1,197 @@
+//! Fixed pieces of work of the rooms that seal, keep and serve.
+
+use std::hint::black_box;
+
+use cryptonym::gateway::head;
+use cryptonym::gateway::metrics::Metrics;
+use cryptonym::gateway::routes::Routes;
+use cryptonym::limits;
+use cryptonym::observe::access::{AccessLog, Line};
+use cryptonym::pseudonym::Pseudonym;
+use cryptonym::secret::{Key32, Plain};
+use cryptonym::wire::batch::{self, Entries, INFO};
+use cryptonym::wire::sealed::{self, KeyPair};
+use http::Method;
+
+use super::support::gateway::opaque;
+use super::vault::Opened;
+use super::works::{Entry, Work};
+
+pub const WORLDS: &[Entry] = &[
+    ("batch: encode", "record", encode),
+    ("batch: decode", "record", decode),
+    ("batch: seal", "record", seal),
+    ("batch: open", "record", open),
+    ("batch: seal one", "batch", seal_one),
+    ("vault: keep new records", "record", || keep(true)),
+    ("vault: keep known records", "record", || keep(false)),
+    ("access log", "line", access),
+    ("head: check", "request", check_head),
+    ("routes: find", "request", find_route),
+];
+
+const RECORDS: usize = limits::BATCH;
+const REQUESTS: usize = 1000;
+
+fn plaintext(records: usize) -> Vec<u8> {
+    let identifiers: Vec<String> = (0..records).map(|n| format!("SUB-{n:08}")).collect();
+    encoded(&identifiers)
+}
+
+fn encoded(identifiers: &[String]) -> Vec<u8> {
+    let entries = identifiers.iter().map(|identifier| batch::Entry {
+        kind: "subscriber",
+        pseudonym: Pseudonym([7; 16]),
+        identifier: Plain::new(identifier.as_bytes()),
+    });
+    std::mem::take(&mut *batch::encode_entries(entries))
+}
+
+fn encode() -> Work {
+    let identifiers: Vec<String> = (0..RECORDS).map(|n| format!("SUB-{n:08}")).collect();
+    Box::new(move || {
+        assert!(encoded(black_box(&identifiers)).len() > 31 * RECORDS);
+        RECORDS
+    })
+}
+
+fn decode() -> Work {
+    let plaintext = plaintext(RECORDS);
+    Box::new(move || {
+        let entries = Entries::decode(black_box(&plaintext)).expect("it was encoded");
+        assert_eq!(entries.len(), RECORDS);
+        RECORDS
+    })
+}
+
+/// Always the same key, so that only the encapsulation's own randomness differs.
+fn pair() -> KeyPair {
+    KeyPair::from_secret(Key32::new([9; 32])).expect("any 32 bytes are a key")
+}
+
+fn seal() -> Work {
+    let (plaintext, public) = (plaintext(RECORDS), pair().public());
+    Box::new(move || {
+        let sealed = sealed::seal(&public, INFO, b"", black_box(&plaintext)).expect("a good key");
+        assert_eq!(sealed.len(), plaintext.len() + sealed::OVERHEAD);
+        RECORDS
+    })
+}
+
+fn open() -> Work {
+    let (plaintext, pair) = (plaintext(RECORDS), pair());
+    let sealed = sealed::seal(&pair.public(), INFO, b"", &plaintext).expect("a good key");
+    Box::new(move || {
+        let opened = pair.open(INFO, b"", black_box(&sealed)).expect("its key");
+        assert_eq!(opened.len(), plaintext.len());
+        RECORDS
+    })
+}
+
+/// Nearly all of it is the encapsulation.
+fn seal_one() -> Work {
+    let (plaintext, public) = (plaintext(1), pair().public());
+    Box::new(move || {
+        for _ in 0..10 {
+            let sealed = sealed::seal(&public, INFO, b"", black_box(&plaintext));
+            assert!(sealed.is_ok());
+        }
+        10
+    })
+}
+
+/// All threads of the vault: open, derive again and compare, seal rows, commit. The second batch
+/// is as the first, or has new records.
+fn keep(new: bool) -> Work {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut opened = runtime.block_on(Opened::new());
+    let count = 500;
+    let mut batches: Vec<_> = (0..3)
+        .map(|n| if new { n * count } else { 0 })
+        .map(|from| opened.batch(from..from + count))
+        .rev()
+        .collect();
+    let mut first = true;
+    Box::new(move || {
+        let batch = batches.pop().expect("no more than three rounds");
+        let answer = runtime.block_on(opened.keep(batch));
+        let fresh = if new || first { count as u32 } else { 0 };
+        first = false;
+        assert_eq!(answer.new, fresh);
+        count as usize
+    })
+}
+
+fn access() -> Work {
+    const LINES: usize = 50;
+    Box::new(|| {
+        let log = AccessLog::new();
+        let line = Line {
+            request: "00000000deadbeef-00000001",
+            route: Some("results"),
+            method: "POST",
+            protocol: "h2",
+            status: 200,
+            client: Some("provider-1"),
+            bytes_in: 610,
+            bytes_out: 123,
+            micros: 456,
+            records: 1,
+            replaced: 4,
+            first_sights: 0,
+            code: None,
+            whole: true,
+        };
+        for _ in 0..LINES {
+            log.write(black_box(&line));
+        }
+        // Not written: standard error belongs to the test.
+        std::mem::forget(log);
+        LINES
+    })
+}
+
+fn check_head() -> Work {
+    let request = http::Request::builder()
+        .method(Method::POST)
+        .uri("/v1/results/batch?page=1")
+        .header("host", "results.example.org:8443")
+        .header("content-type", "application/json")
+        .header("content-length", "610")
+        .header("accept", "*/*")
+        .header("user-agent", "bench/1")
+        .body(())
+        .expect("a request");
+    let (parts, ()) = request.into_parts();
+    Box::new(move || {
+        for _ in 0..REQUESTS {
+            let head = head::check(black_box(&parts), Some("results.example.org"));
+            assert!(head.is_ok());
+        }
+        REQUESTS
+    })
+}
+
+fn find_route() -> Work {
+    let metrics = Metrics::new();
+    let mut routes = Vec::new();
+    for name in ["orders", "results", "laboratory", "kits", "people"] {
+        routes.push(opaque(name, &format!("/v1/{name}/batch")));
+        routes.push(opaque(name, &format!("/v1/{name}/{{id}}/history")));
+    }
+    let routes = Routes::new(&routes, |name| metrics.route(name)).expect("good patterns");
+    Box::new(move || {
+        for _ in 0..REQUESTS {
+            let path = black_box("/v1/results/batch");
+            assert!(
+                routes
+                    .find("results.example.org", path, &Method::POST)
+                    .is_ok()
+            );
+        }
+        REQUESTS
+    })
+}
