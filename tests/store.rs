@@ -1,7 +1,7 @@
 //! The embedded store's records: all of a batch or none, and what is there is never overwritten.
 
 use cryptonym::vault::store::sqlite::Sqlite;
-use cryptonym::vault::store::{Added, RecordRow, Store, StoreError, Writer};
+use cryptonym::vault::store::{Added, RecordRow, Store, StoreError};
 
 #[test]
 fn path_07_a_batch_is_kept_whole_or_leaves_nothing() {

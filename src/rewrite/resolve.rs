@@ -243,9 +243,9 @@ impl Resolver {
         self.summary.first_sights += self.sights.len() as u64;
         self.seen.clear();
         let sights = std::mem::take(&mut self.sights);
-        Ok(Some(Box::pin(async move {
-            keeper.make_durable(sights).await
-        })))
+        Ok(Some(Box::pin(
+            async move { keeper.make_durable(sights).await },
+        )))
     }
 }
 
