@@ -95,6 +95,9 @@ fn rows(c: &mut Criterion) {
             });
         });
     }
+    // What is asked for is there, also when this bench runs alone.
+    insert(&mut *writer, epoch, ours..ours + 10_000);
+    ours += 10_000;
     group.throughput(Throughput::Elements(1));
     let mut reader = store.reader().expect("a reader");
     let mut at = 0;

@@ -96,11 +96,11 @@ fn open() -> Work {
 fn seal_one() -> Work {
     let (plaintext, public) = (plaintext(1), pair().public());
     Box::new(move || {
-        for _ in 0..10 {
+        for _ in 0..4 {
             let sealed = sealed::seal(&public, INFO, b"", black_box(&plaintext));
             assert!(sealed.is_ok());
         }
-        10
+        4
     })
 }
 
@@ -159,24 +159,27 @@ fn access() -> Work {
     })
 }
 
+/// Many heads of the same form: their maps are hashed with seeds of their own.
 fn check_head() -> Work {
-    let request = http::Request::builder()
-        .method(Method::POST)
-        .uri("/v1/results/batch?page=1")
-        .header("host", "results.example.org:8443")
-        .header("content-type", "application/json")
-        .header("content-length", "610")
-        .header("accept", "*/*")
-        .header("user-agent", "bench/1")
-        .body(())
-        .expect("a request");
-    let (parts, ()) = request.into_parts();
+    let head = |n: usize| {
+        let request = http::Request::builder()
+            .method(Method::POST)
+            .uri(format!("/v1/results/batch?page={n:03}"))
+            .header("host", "results.example.org:8443")
+            .header("content-type", "application/json")
+            .header("content-length", "610")
+            .header("accept", "*/*")
+            .header("user-agent", "bench/1")
+            .body(());
+        request.expect("a request").into_parts().0
+    };
+    let heads: Vec<_> = (0..REQUESTS).map(head).collect();
     Box::new(move || {
-        for _ in 0..REQUESTS {
-            let head = head::check(black_box(&parts), Some("results.example.org"));
+        for parts in &heads {
+            let head = head::check(black_box(parts), Some("results.example.org"));
             assert!(head.is_ok());
         }
-        REQUESTS
+        heads.len()
     })
 }
 
