@@ -86,8 +86,14 @@ impl Sender {
         };
         let request = request.body(Full::new(record)).expect("a request");
         let answer = match self {
-            Self::H1(sender) => sender.send_request(request).await,
-            Self::H2(sender) => sender.send_request(request).await,
+            Self::H1(sender) => {
+                sender.ready().await.expect("a kept connection");
+                sender.send_request(request).await
+            }
+            Self::H2(sender) => {
+                sender.ready().await.expect("a kept connection");
+                sender.send_request(request).await
+            }
         };
         let answer = answer.expect("an answer");
         let status = answer.status();

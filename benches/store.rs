@@ -27,7 +27,7 @@ const BATCHES: [u64; 3] = [1, 100, 1000];
 
 fn keep(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let mut opened = runtime.block_on(Opened::new());
+    let opened = runtime.block_on(Opened::new(None));
     let mut group = c.benchmark_group("keep");
     let mut next = 0;
     for count in BATCHES {
@@ -95,6 +95,9 @@ fn rows(c: &mut Criterion) {
             });
         });
     }
+    // What is asked for is there, also when this bench runs alone.
+    insert(&mut *writer, epoch, ours..ours + 10_000);
+    ours += 10_000;
     group.throughput(Throughput::Elements(1));
     let mut reader = store.reader().expect("a reader");
     let mut at = 0;

@@ -41,6 +41,8 @@ mod works;
 #[path = "support/works_worlds.rs"]
 mod works_worlds;
 
+use cryptonym::tls::issue::{Options, init};
+
 use counts::{BLESS, Counts, Facts, Measured};
 use works::Entry;
 
@@ -50,7 +52,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Two counts of the same work differ by no more: hash seeds and ephemeral keys are random.
 const AGREE_PERCENT: f64 = 0.2;
 
-/// Where the counted process writes what it did. Its being there makes a run a counted one.
+/// Where the counted process writes what it did.
 const LIST: &str = "CRYPTONYM_COUNT_LIST";
 /// The one entry to count, and how often it is done instead of once.
 const ONLY: &str = "CRYPTONYM_COUNT_ONLY";
@@ -230,6 +232,8 @@ fn first() -> &'static (Facts, Measured) {
 fn count(only: Option<&str>, times: usize) -> (Facts, Measured) {
     let folder = tempfile::tempdir().expect("a folder");
     let (sums, list) = (folder.path().join("sums"), folder.path().join("list"));
+    let certificates = folder.path().join("certs");
+    init(&Options::new(&certificates)).expect("certificates");
     let mut command = Command::new("valgrind");
     command
         .args(["--tool=callgrind", "--combine-dumps=yes"])
@@ -242,6 +246,7 @@ fn count(only: Option<&str>, times: usize) -> (Facts, Measured) {
         .args(["speed_03_every_work_does_what_is_counted", "--exact"])
         .args(["--test-threads=1", "--nocapture"])
         .env(LIST, &list)
+        .env(works_worlds::CERTIFICATES, certificates)
         .env_remove(ONLY)
         .env(TIMES, times.to_string())
         .env("GLIBC_TUNABLES", TUNABLES);

@@ -1,7 +1,9 @@
 //! A vault in this process, its store on the disk, and batches as a gateway seals them.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use cryptonym::config::Config;
@@ -19,12 +21,12 @@ const CONFIG: &str = r#"
 [vault]
 listen = "127.0.0.1:1"
 store = "sqlite:state/vault.sqlite"
-root_key = "certs/vault-root.key"
-registry = "certs/registry.toml"
+root_key = "CERTS/vault-root.key"
+registry = "CERTS/registry.toml"
 [vault.tls]
-certificate = "certs/vault.pem"
-key = "certs/vault.key"
-client_ca = "certs/vault-ca.pem"
+certificate = "CERTS/vault.pem"
+key = "CERTS/vault.key"
+client_ca = "CERTS/vault-ca.pem"
 [domain.bench]
 purpose = "analytics"
 budget_per_day = 1_000_000_000
@@ -38,17 +40,23 @@ pub struct Opened {
     caller: Caller,
     lease: LeaseAnswer,
     key: KindKey,
-    number: u64,
+    number: AtomicU64,
     _folder: tempfile::TempDir,
 }
 
 impl Opened {
-    pub async fn new() -> Self {
+    /// `certificates`: what `certs init` made; `None`: they are made here.
+    pub async fn new(certificates: Option<PathBuf>) -> Self {
         // The temporary folder of the system may be in memory, where a sync costs nothing.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        init(&Options::new(folder.path().join("certs"))).expect("certificates");
+        let certificates = certificates.unwrap_or_else(|| {
+            let out = folder.path().join("certs");
+            init(&Options::new(&out)).expect("certificates");
+            out
+        });
         let file = folder.path().join("config.toml");
-        std::fs::write(&file, CONFIG).expect("a file");
+        let text = CONFIG.replace("CERTS", &certificates.display().to_string());
+        std::fs::write(&file, text).expect("a file");
         let Ok(loaded) = Config::load(&file) else {
             panic!("the configuration is not understood");
         };
@@ -71,13 +79,13 @@ impl Opened {
             vault,
             caller,
             lease,
-            number: 0,
+            number: AtomicU64::new(0),
             _folder: folder,
         }
     }
 
     /// The sealed batch of these subscribers, in its envelope.
-    pub fn batch(&mut self, subscribers: Range<u64>) -> Bytes {
+    pub fn batch(&self, subscribers: Range<u64>) -> Bytes {
         let sights: Vec<(String, _)> = subscribers
             .map(|n| {
                 // The number of all zeros is nobody's.
@@ -91,12 +99,11 @@ impl Opened {
             pseudonym: *pseudonym,
             identifier: Plain::new(identifier.as_bytes()),
         }));
-        self.number += 1;
         let mut envelope = Envelope {
             domain: self.lease.domain.0,
             epoch: self.lease.epoch,
             boot: [1; 16],
-            number: self.number,
+            number: self.number.fetch_add(1, Relaxed),
             sealed: &[],
         };
         let associated = associated_data(&self.lease.vault.0, &self.lease.gateway, &envelope);
