@@ -69,9 +69,7 @@ impl Load<'_> {
         }
         let counted = |(page, route)| counter(page, REPLACED, route);
         let before = way.counted.map(counted).transpose()?;
-        if let Some(meter) = way.meter {
-            meter.reset_peak();
-        }
+        let peak_since_start = way.meter.is_some_and(|meter| !meter.reset_peak());
         let began = way.meter.and_then(|meter| meter.read());
         let mut outcome = crew.drive(self.bodies, self.pace).await;
         let ended = way.meter.and_then(|meter| meter.read());
@@ -93,6 +91,7 @@ impl Load<'_> {
                 .zip(began)
                 .map(|(ended, began)| ended.since(&began).as_secs_f64()),
             peak,
+            peak_since_start,
             replaced,
         })
     }

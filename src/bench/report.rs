@@ -74,6 +74,8 @@ pub struct Cell {
     /// Records that the origin compared with what was sent.
     pub verified_records: Option<u64>,
     pub errors: BTreeMap<String, u64>,
+    /// This user could not begin the peak anew: it is that since the process began.
+    pub peak_since_start: bool,
     pub seconds: f64,
     pub figures: BTreeMap<String, Figure>,
 }
@@ -86,6 +88,7 @@ pub struct Round {
     pub cpu: Option<f64>,
     /// Bytes.
     pub peak: Option<u64>,
+    pub peak_since_start: bool,
     pub replaced: Option<u64>,
     pub verified: Option<u64>,
 }
@@ -100,6 +103,7 @@ impl Round {
         let sum = |of: fn(&Self) -> Option<u64>| rounds.iter().map(of).sum::<Option<u64>>();
         whole.cpu = rounds.iter().map(|round| round.cpu).sum();
         whole.peak = rounds.iter().map(|round| round.peak).max().flatten();
+        whole.peak_since_start = rounds.iter().any(|round| round.peak_since_start);
         whole.replaced = sum(|round| round.replaced);
         whole.verified = sum(|round| round.verified);
         whole

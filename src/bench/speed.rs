@@ -219,6 +219,7 @@ async fn rounds(
             replaced: whole.replaced,
             verified_records: whole.verified,
             errors: whole.outcome.errors.clone(),
+            peak_since_start: whole.peak_since_start,
             seconds: whole.outcome.took.as_secs_f64(),
             figures: Round::figures(&rounds),
         }
@@ -291,7 +292,7 @@ fn print(document: &Document<Speed>, options: &Options) {
     let head = &document.head;
     let http = if options.http2 { "HTTP/2" } else { "HTTP/1.1" };
     table::put(&format!(
-        "cryptonym {} on {} cores of {}, {http}, {} rounds\n",
+        "cryptonym {} on {} cores of {}, {http}, rounds: {}\n",
         head.cryptonym, head.machine.cores, head.machine.model, options.rounds
     ));
     table::put(&table::speed(&document.body.cells));
@@ -311,6 +312,10 @@ fn print(document: &Document<Speed>, options: &Options) {
             Some(version) => format!("{peer} {version}"),
             None => format!("{peer}: not installed, so there is no row of it"),
         });
+    }
+    let cells = &document.body.cells;
+    if cells.iter().any(|cell| cell.peak_since_start) {
+        table::put("Peak memory is that since the start of a process: only root may reset it.");
     }
     if head.unoptimised {
         table::put("This executable was built without optimisation: the figures say nothing.");

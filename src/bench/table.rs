@@ -153,6 +153,7 @@ mod tests {
             replaced: None,
             verified_records: None,
             errors: BTreeMap::new(),
+            peak_since_start: false,
             seconds: 1.0,
             figures,
         };

@@ -134,8 +134,9 @@ mod tests {
     fn replace(text: String) -> String {
         // What follows the two names becomes a pseudonym.
         let replace = |text: String, name: &str, prefix: &str| {
-            let mut parts = text.split(&format!("\"{name}\":\"")).map(str::to_owned);
-            let mut out = parts.next().unwrap();
+            let member = format!("\"{name}\":\"");
+            let mut parts = text.split(&member);
+            let mut out = parts.next().unwrap().to_owned();
             for part in parts {
                 let (_, rest) = part.split_once('"').unwrap();
                 out += &format!("\"{name}\":\"{prefix}_1_x\"{rest}");
