@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use cryptonym::vault::store::sqlite::Sqlite;
-use cryptonym::vault::store::{RecordRow, Store, Writer};
+use cryptonym::vault::store::{Added, RecordRow, Store, Writer};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
@@ -120,10 +120,11 @@ fn domain() -> cryptonym::vault::store::DomainRow {
 }
 
 fn insert(writer: &mut dyn Writer, epoch: i64, numbers: std::ops::Range<u64>) {
+    let mut rows: Vec<_> = numbers.map(row).collect();
+    rows.sort_unstable_by_key(|row| row.index);
     writer.begin().expect("begin");
-    for number in numbers {
-        writer.add_record(epoch, &row(number)).expect("a new row");
-    }
+    let added = writer.add_records(epoch, &rows, u64::MAX);
+    assert!(matches!(added, Ok(Added::All { .. })), "every row is new");
     writer.commit().expect("commit");
 }
 

@@ -75,6 +75,36 @@ fn path_08_what_is_known_durable_needs_no_round_trip_and_doubles_are_asked_once(
 }
 
 #[test]
+fn path_06_a_value_that_comes_again_has_the_same_answer_and_another_kind_another() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    // Escaped, in another case, as a number and under another kind: all in one segment, and cut.
+    let mut body = Vec::new();
+    for n in 0..2000u32 {
+        let line = match n % 5 {
+            0 => format!("{{\"id\":\"SUB-{}\"}}\n", n % 7),
+            1 => format!("{{\"id\":\"S\\u0055B-{}\"}}\n", n % 7),
+            2 => format!("{{\"id\":\"sub-{}\"}}\n", n % 7),
+            3 => format!("{{\"id\":{}}}\n", 12_345 + n % 7),
+            _ => format!("{{\"id\":\"{}\"}}\n", 12_345 + n % 7),
+        };
+        body.extend_from_slice(line.as_bytes());
+    }
+    let mut whole = Vec::new();
+    let summary = rewrite(&keeper, &body, &mut whole).unwrap();
+    assert_eq!((summary.records, summary.replaced), (2000, 2000));
+    assert_eq!(summary.first_sights, 14);
+    // A record at a time nothing comes again.
+    let mut single = Vec::new();
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        rewrite(&keeper, line, &mut single).unwrap();
+    }
+    assert!(
+        whole == single,
+        "an answer depends on what stood beside the value"
+    );
+}
+
+#[test]
 fn path_06_every_value_that_has_no_normal_form_is_refused_with_its_place() {
     let keeper = TestKeeper::new(Behaviour::Keep);
     for (value, code) in [

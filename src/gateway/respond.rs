@@ -118,7 +118,9 @@ async fn restore(
     let most = limits::CHUNK.min(shared.limits.hold);
     match hold::take(&mut reader, most).await? {
         Taken::Whole(whole) => {
-            let (out, _) = hold::rewrite(&mut rewrite, &whole).await.map_err(of_response)?;
+            let (out, _) = hold::rewrite(&mut rewrite, &whole)
+                .await
+                .map_err(of_response)?;
             let story = story.clone();
             Ok(Answer::whole(out.into(), story, Some(link), pump))
         }

@@ -21,9 +21,9 @@ use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::keyed::{KeyedHmac, Opening};
+use super::keyed::{Begun, KeyedHmac, Opening};
 use super::{Kind, TextForm};
 use crate::secret::Key32;
 
@@ -140,10 +140,16 @@ impl KindKey {
     /// The pseudonym of a normal form.
     #[inline]
     pub fn derive(&self, normal: &[u8]) -> Pseudonym {
+        Pseudonym(self.begin(normal).end_alone(&self.mac))
+    }
+
+    #[inline]
+    fn begin(&self, normal: &[u8]) -> Begun {
         let length = length(normal);
         let short = self.opening.as_ref();
-        let code = short.and_then(|opening| self.mac.code128_behind(opening, length, normal));
-        Pseudonym(code.unwrap_or_else(|| self.mac.code128(&[&self.head, &length, normal])))
+        short
+            .and_then(|opening| self.mac.begin_behind(opening, length, normal))
+            .unwrap_or_else(|| self.mac.begin(&[&self.head, &length, normal]))
     }
 
     /// Appends the text form: `prefix_`, epoch, `_`, 26 characters, check character.
@@ -161,6 +167,58 @@ impl KindKey {
     /// The text form's constant part.
     pub fn text(&self) -> &TextForm {
         &self.text
+    }
+}
+
+/// Normal forms that are derived together, which takes less time than one after the other.
+/// Wiped when dropped.
+#[derive(Default)]
+pub struct Batch(Vec<Begun>);
+
+impl Batch {
+    /// As many as it should take at a time: more save nothing, and these stay in a core's
+    /// nearest cache.
+    pub const FULL: usize = 64;
+
+    /// Takes one more normal form, to be derived under `key`.
+    #[inline]
+    pub fn push(&mut self, key: &KindKey, normal: &[u8]) {
+        self.0.push(key.begin(normal));
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends the pseudonym of each, in order, and forgets them. `keys` are those that they were
+    /// pushed with.
+    ///
+    /// # Panics
+    /// If there are fewer keys.
+    pub fn derive<'k>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'k KindKey>,
+        out: &mut Vec<Pseudonym>,
+    ) {
+        self.0.iter_mut().for_each(Begun::inner);
+        let mut keys = keys.into_iter();
+        for begun in &mut self.0 {
+            let key = keys.next().expect("one key a normal form");
+            begun.turn(&key.mac);
+        }
+        out.extend(self.0.iter_mut().map(|begun| Pseudonym(begun.outer())));
+        self.0.clear();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // Usually empty: what has been derived is gone already.
+        self.0.zeroize();
     }
 }
 
@@ -266,6 +324,25 @@ mod tests {
                 assert_eq!(derived.derive(&normal).0, plain[..16], "{name} {length}");
             }
         }
+    }
+
+    #[test]
+    fn derived_together_or_alone_is_the_same() {
+        let domain = key(9, 3, 8);
+        let keys = [kind("a", "aa"), kind("b", "bb")].map(|kind| domain.kind(&kind));
+        let normals: Vec<Vec<u8>> = (0..150).map(|n| vec![n as u8; n]).collect();
+        let key = |at: usize| &keys[at % 2];
+        let (mut batch, mut together) = (Batch::default(), vec![Pseudonym([1; 16])]);
+        for (at, normal) in normals.iter().enumerate() {
+            batch.push(key(at), normal);
+        }
+        batch.derive((0..150).map(key), &mut together);
+        let alone = normals
+            .iter()
+            .enumerate()
+            .map(|(at, normal)| key(at).derive(normal));
+        assert_eq!(together[1..], alone.collect::<Vec<_>>());
+        assert!(batch.is_empty());
     }
 
     #[test]

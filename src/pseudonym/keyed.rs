@@ -48,23 +48,25 @@ impl KeyedHmac {
     }
 
     /// The first 128 bits of the code of the parts, one after the other.
-    #[inline]
     pub fn code128(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut block = [0u8; BLOCK];
-        let mut state = self.0.inner;
-        hash(&mut state, &mut block, parts);
-        self.outer(state, &mut block)
+        let begun = self.begin(parts);
+        begun.end_alone(self)
     }
 
-    /// As [`KeyedHmac::code128`] of the opening, four bytes, and the rest, if all of it fits into
+    /// A message of these parts, absorbed up to its last block.
+    pub fn begin(&self, parts: &[&[u8]]) -> Begun {
+        let mut begun = Begun {
+            state: self.0.inner,
+            block: [0; BLOCK],
+        };
+        absorb(&mut begun, parts);
+        begun
+    }
+
+    /// As [`KeyedHmac::begin`] of the opening, four bytes, and the rest, if all of it fits into
     /// one block with its padding (nearly every message does).
     #[inline]
-    pub fn code128_behind(
-        &self,
-        opening: &Opening,
-        four: [u8; 4],
-        rest: &[u8],
-    ) -> Option<[u8; 16]> {
+    pub fn begin_behind(&self, opening: &Opening, four: [u8; 4], rest: &[u8]) -> Option<Begun> {
         let start = opening.length + four.len();
         let end = start + rest.len();
         if end >= BLOCK - 8 {
@@ -75,29 +77,60 @@ impl KeyedHmac {
         block[start..end].copy_from_slice(rest);
         block[end] = 0x80;
         block[BLOCK - 8..].copy_from_slice(&bits(BLOCK + end));
-        let mut state = self.0.inner;
-        compress256(&mut state, std::slice::from_ref(&block));
-        Some(self.outer(state, &mut block))
+        Some(Begun {
+            state: self.0.inner,
+            block,
+        })
+    }
+}
+
+/// A message before its last two compressions: [`Begun::inner`], [`Begun::turn`] and
+/// [`Begun::outer`]. Those of many messages wait for nothing of each other, so a processor does
+/// two or three at a time, if each step is done for all of them before the next. Behind `turn`
+/// nothing of the message is left in it; who drops it before wipes it.
+#[derive(Zeroize)]
+pub(super) struct Begun {
+    state: [u32; 8],
+    block: [u8; BLOCK],
+}
+
+impl Begun {
+    /// Ends the inner hash.
+    #[inline]
+    pub fn inner(&mut self) {
+        compress256(&mut self.state, std::slice::from_ref(&self.block));
     }
 
-    /// The outer hash of the inner one's final state.
+    /// Makes the inner hash the message of the outer one.
     #[inline]
-    fn outer(&self, mut state: [u32; 8], block: &mut [u8; BLOCK]) -> [u8; 16] {
-        // The same block serves again, so that the message does not stay behind on the stack.
-        for (bytes, word) in block.chunks_exact_mut(4).zip(state) {
+    pub fn turn(&mut self, key: &KeyedHmac) {
+        // In the same block, so that the message does not stay behind.
+        for (bytes, word) in self.block.chunks_exact_mut(4).zip(self.state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
-        block[32] = 0x80;
-        block[33..56].fill(0);
-        block[56..].copy_from_slice(&bits(BLOCK + 32));
-        state = self.0.outer;
-        compress256(&mut state, std::slice::from_ref(block));
+        self.block[32] = 0x80;
+        self.block[33..56].fill(0);
+        self.block[56..].copy_from_slice(&bits(BLOCK + 32));
+        self.state = key.0.outer;
+    }
 
+    /// Ends the outer hash: its first 128 bits.
+    #[inline]
+    pub fn outer(&mut self) -> [u8; 16] {
+        compress256(&mut self.state, std::slice::from_ref(&self.block));
         let mut code = [0; 16];
-        for (bytes, word) in code.chunks_exact_mut(4).zip(state) {
+        for (bytes, word) in code.chunks_exact_mut(4).zip(self.state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
         code
+    }
+
+    /// All three.
+    #[inline]
+    pub fn end_alone(mut self, key: &KeyedHmac) -> [u8; 16] {
+        self.inner();
+        self.turn(key);
+        self.outer()
     }
 }
 
@@ -129,9 +162,10 @@ fn absorb_pad(state: &mut [u32; 8], key: &Key32, pad: u8) {
     block.zeroize();
 }
 
-/// Absorbs the message and its padding (FIPS 180-4, section 5.1.1), one key block before it.
-#[inline]
-fn hash(state: &mut [u32; 8], block: &mut [u8; BLOCK], parts: &[&[u8]]) {
+/// Absorbs a message, and leaves its last block with the padding in it (FIPS 180-4, section
+/// 5.1.1). One key block came before it.
+fn absorb(begun: &mut Begun, parts: &[&[u8]]) {
+    let Begun { state, block } = begun;
     let mut filled = 0;
     let mut total = BLOCK;
     for part in parts {
@@ -140,7 +174,7 @@ fn hash(state: &mut [u32; 8], block: &mut [u8; BLOCK], parts: &[&[u8]]) {
         while filled + rest.len() >= BLOCK {
             let (now, later) = rest.split_at(BLOCK - filled);
             block[filled..].copy_from_slice(now);
-            compress256(state, &[*block]);
+            compress256(state, std::slice::from_ref(block));
             filled = 0;
             rest = later;
         }
@@ -150,11 +184,10 @@ fn hash(state: &mut [u32; 8], block: &mut [u8; BLOCK], parts: &[&[u8]]) {
     block[filled] = 0x80;
     block[filled + 1..].fill(0);
     if filled >= BLOCK - 8 {
-        compress256(state, &[*block]);
+        compress256(state, std::slice::from_ref(block));
         block.fill(0);
     }
     block[BLOCK - 8..].copy_from_slice(&bits(total));
-    compress256(state, &[*block]);
 }
 
 /// A length in bits, as SHA-256 ends a message with it.
@@ -212,7 +245,8 @@ mod tests {
             let opening = Opening::new(&message[..length]).unwrap();
             let (start, four) = (length + 4, message[length..].first_chunk().unwrap());
             for end in start..start + 80 {
-                let code = keyed.code128_behind(&opening, *four, &message[start..end]);
+                let begun = keyed.begin_behind(&opening, *four, &message[start..end]);
+                let code = begun.map(|begun| begun.end_alone(&keyed));
                 // The padding is a byte and a length of eight.
                 assert_eq!(code.is_some(), end + 9 <= BLOCK, "{length} {end}");
                 if let Some(code) = code {
@@ -222,6 +256,19 @@ mod tests {
             }
         }
         assert!(Opening::new(&message[..BLOCK + 1]).is_none());
+    }
+
+    #[test]
+    fn a_finished_message_leaves_nothing_of_itself() {
+        let keyed = KeyedHmac::new(&Key32::new([3; 32]));
+        let opening = Opening::new(b"QQQQ").unwrap();
+        for rest in [&[b'Q'; 40][..], &[b'Q'; 51], &[b'Q'; 52], &[b'Q'; 130]] {
+            let short = keyed.begin_behind(&opening, *b"QQQQ", rest);
+            let mut begun = short.unwrap_or_else(|| keyed.begin(&[b"QQQQ", rest]));
+            begun.inner();
+            begun.turn(&keyed);
+            assert!(!begun.block.windows(4).any(|four| four == b"QQQQ"));
+        }
     }
 
     #[test]

@@ -75,44 +75,41 @@ impl TextForm {
 
     /// Appends the text.
     pub fn write(&self, pseudonym: &Pseudonym, out: &mut String) {
-        let tail = self.tail(pseudonym);
-        out.push_str(self.head());
-        out.push_str(std::str::from_utf8(&tail).expect("the alphabet is ASCII"));
+        let mut bytes = Vec::with_capacity(TEXT);
+        self.write_bytes(pseudonym, &mut bytes);
+        out.push_str(std::str::from_utf8(&bytes).expect("the alphabet is ASCII"));
     }
 
     /// Appends the text.
     #[inline]
     pub fn write_bytes(&self, pseudonym: &Pseudonym, out: &mut Vec<u8>) {
-        // Copies of fixed lengths, the last of which takes more than there is.
-        let mut text = [0; TEXT];
-        text[..HEAD].copy_from_slice(&self.head);
-        text[self.length..][..BODY + 1].copy_from_slice(&self.tail(pseudonym));
-        let end = out.len() + self.length + BODY + 1;
-        out.extend_from_slice(&text);
-        out.truncate(end);
-    }
-
-    /// Body and check character.
-    #[inline]
-    fn tail(&self, pseudonym: &Pseudonym) -> [u8; BODY + 1] {
         let bits = u128::from_be_bytes(pseudonym.0);
         // Two digits (of three and five bits), then three times eight.
         let first = (bits >> 120) as u8;
-        let mut digits = [0; BODY];
-        (digits[0], digits[1]) = (first >> 5, first & 31);
-        let mut tail = [0; BODY + 1];
-        tail[0] = ALPHABET[usize::from(digits[0])];
-        tail[1] = ALPHABET[usize::from(digits[1])];
-        for (at, shift) in [(2, 80), (10, 40), (18, 0)] {
-            let eight = eight_digits((bits >> shift) as u64);
-            digits[at..at + 8].copy_from_slice(&eight.to_be_bytes());
+        let (one, two) = (first >> 5, first & 31);
+        let eights = [bits >> 80, bits >> 40, bits].map(|bits| eight_digits(bits as u64));
+        let next = |sum: u8, digit: u8| NEXT[usize::from(digit & 31)][usize::from(sum)];
+        let mut sum = next(next(self.check.sum(), one), two);
+        for eight in eights {
+            for digit in 0..8 {
+                sum = next(sum, (eight >> (56 - 8 * digit)) as u8);
+            }
+        }
+        // Everything is stored once, in the longest strides there are, and nothing is read back:
+        // a processor waits for its own short stores before a longer load. What a stride has too
+        // much is overwritten by the next, and cut off at last.
+        let start = out.len();
+        out.extend_from_slice(&[0; TEXT]);
+        let text = &mut out[start..];
+        text[..HEAD].copy_from_slice(&self.head);
+        let tail = &mut text[self.length..][..BODY + 1];
+        tail[0] = ALPHABET[usize::from(one)];
+        tail[1] = ALPHABET[usize::from(two)];
+        for (at, eight) in [2, 10, 18].into_iter().zip(eights) {
             tail[at..at + 8].copy_from_slice(&eight_letters(eight).to_be_bytes());
         }
-        let sum = digits.iter().fold(self.check.sum(), |sum, digit| {
-            NEXT[usize::from(digit & 31)][usize::from(sum)]
-        });
         tail[BODY] = Check::of(sum).character();
-        tail
+        out.truncate(start + self.length + BODY + 1);
     }
 }
 

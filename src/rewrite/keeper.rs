@@ -15,6 +15,16 @@ pub trait Keeper: Send + Sync {
     /// Whether this pseudonym's recovery record is known durable.
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool;
 
+    /// Appends the places, in order, of those that [`Keeper::is_durable`] is not true of.
+    fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {
+        let places = pseudonyms.iter().enumerate();
+        absent.extend(
+            places
+                .filter(|(_, p)| !self.is_durable(p))
+                .map(|(at, _)| at),
+        );
+    }
+
     /// Resolves once every record is durable, or with the reason why none may leave.
     fn make_durable<'a>(
         &'a self,
@@ -29,6 +39,10 @@ impl Keeper for Lease {
 
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
         Lease::is_durable(self, pseudonym)
+    }
+
+    fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {
+        Lease::absent(self, pseudonyms, absent);
     }
 
     fn make_durable<'a>(

@@ -184,8 +184,12 @@ impl Rewriter {
             out.extend_from_slice(segment);
         } else {
             let slots = &self.found.slots[..ready];
-            self.resolver
-                .resolve(&*self.scanner, segment, slots, self.base)?;
+            self.resolver.resolve(resolve::Segment {
+                scanner: &*self.scanner,
+                bytes: segment,
+                slots,
+                base: self.base,
+            })?;
             durable = self.resolver.durable()?;
             let answers = self.resolver.answers();
             splice(&*self.scanner, segment, slots, answers.iter(), out);

@@ -52,6 +52,15 @@ impl Lease {
         !self.shared.retired.load(Ordering::Acquire) && self.shared.known.contains(pseudonym)
     }
 
+    /// Appends the places, in order, of those whose recovery records are not.
+    pub fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {
+        if self.shared.retired.load(Ordering::Acquire) {
+            absent.extend(0..pseudonyms.len());
+        } else {
+            self.shared.known.absent(pseudonyms, absent);
+        }
+    }
+
     /// Returns once every record is durable. Calls of many requests share one sealed batch and
     /// one fsync (group commit).
     ///

@@ -29,6 +29,7 @@ impl Certificates {
             key: self.made.gateway.key.clone(),
             client_ca: Some(self.made.gateway_ca.clone()),
             client_certificate,
+            resumption: client_certificate == ClientCertificate::None,
         }
     }
 

@@ -77,6 +77,8 @@ pub fn config(
             },
             observe: None,
             workers: 1,
+            access_log: true,
+            listen_when: config::ListenWhen::AtOnce,
         }),
         vault: None,
         backends: vec![backend.config(certificates)],
