@@ -134,9 +134,9 @@ fn keep(new: bool) -> Work {
 fn access() -> Work {
     const LINES: usize = 50;
     Box::new(|| {
-        let log = AccessLog::new();
+        let log = AccessLog::new(true);
         let line = Line {
-            request: "00000000deadbeef-00000001",
+            request: (0xdead_beef, 1),
             route: Some("results"),
             method: "POST",
             protocol: "h2",
