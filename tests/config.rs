@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use cryptonym::config::{
-    ClientCertificate, Config, Diagnostic, RequestBody, ResponseBody, ServerTls, Severity,
-    fuzz_config, signing_key,
+    ClientCertificate, Config, Diagnostic, ListenWhen, RequestBody, ResponseBody, ServerTls,
+    Severity, fuzz_config, signing_key,
 };
 use cryptonym::policy::{Action, Unlisted};
 use cryptonym::tls::issue::{Options, init};
@@ -76,6 +76,23 @@ type Case = (
 );
 
 const CASES: &[Case] = &[
+    // --- when to listen, what to resume
+    (
+        "observe =",
+        "listen_when = \"redy\"\nobserve =",
+        3,
+        15,
+        "moment to listen",
+        "ready",
+    ),
+    (
+        "client_ca = \"ca.pem\" }",
+        "client_ca = \"ca.pem\", resumption = true }",
+        4,
+        82,
+        "a resumed session would keep a certificate",
+        "there is no resumption",
+    ),
     // --- shape
     (
         "[gateway]",
@@ -644,6 +661,8 @@ fn path_04_the_good_one_is_good() {
     let config = loaded.config;
     let gateway = config.gateway.unwrap();
     assert_eq!(gateway.tls.certificate, Path::new("/etc/cryptonym/g.pem"));
+    assert!(!gateway.tls.resumption && gateway.access_log);
+    assert_eq!(gateway.listen_when, ListenWhen::AtOnce);
     assert_eq!(config.limits.hold, 65_536);
     let route = &config.routes[0];
     let RequestBody::Policy(at) = route.request else {

@@ -1,5 +1,7 @@
 //! The gateway as a process: its command line, signals, log, metrics.
 
+#[path = "support/installation.rs"]
+mod installation;
 mod support;
 
 use std::io::{BufRead, BufReader, Read};
@@ -229,4 +231,39 @@ fn path_01_help_teaches_and_a_bad_configuration_is_exit_3() {
             .unwrap()
             .contains("/nonexistent.toml")
     );
+}
+
+/// What stands behind a balancer that only looks whether a port is open.
+#[test]
+fn speed_01_a_gateway_can_wait_for_its_lease_before_it_listens() {
+    let mut whole = installation::Installation::prepare(
+        r#"
+[backend.nobody]
+urls = ["http://127.0.0.1:1"]
+[policy.p]
+rules = [{ at = "$.id", category = "identity", action = "pseudonym", kind = "subscriber" }]
+[[route]]
+name = "in"
+path = "/"
+methods = ["POST"]
+backend = "nobody"
+domain = "improvement"
+request = "p"
+"#,
+    );
+    let text = std::fs::read_to_string(whole.config()).unwrap();
+    let text = text.replacen("[gateway]", "[gateway]\nlisten_when = \"ready\"", 1);
+    std::fs::write(whole.config(), text).unwrap();
+
+    let open = |address: SocketAddr| std::net::TcpStream::connect(address).is_ok();
+    whole.launch_gateway();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !open(whole.gateway_observe) {
+        assert!(Instant::now() < deadline, "no health page");
+        std::thread::yield_now();
+    }
+    assert!(!open(whole.gateway_address), "it listens without a lease");
+    whole.start_vault();
+    whole.wait_for_gateway();
+    assert!(open(whole.gateway_address));
 }
