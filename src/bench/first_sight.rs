@@ -67,14 +67,7 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
     place.start_gateway()?;
     let body = measure(&mut place, options).await?;
     place.stop();
-    let document = Document { head, body };
-    if options.json {
-        let text =
-            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
-        table::put(&text);
-    } else {
-        print(&document.body);
-    }
+    Document { head, body }.put(options.json, |document| print(&document.body))?;
     Ok(true)
 }
 

@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::drive::Outcome;
+use super::table;
+use crate::local::processes::Failure;
 
 /// Grows when a figure changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -231,6 +233,22 @@ pub struct Document<T> {
     pub head: Head,
     #[serde(flatten)]
     pub body: T,
+}
+
+impl<T: Serialize> Document<T> {
+    /// To standard output: as JSON, or as `print` writes it for people.
+    ///
+    /// # Errors
+    /// A figure that JSON cannot hold.
+    pub fn put(&self, json: bool, print: impl FnOnce(&Self)) -> Result<(), Failure> {
+        if json {
+            let text = serde_json::to_string_pretty(self);
+            table::put(&text.map_err(|error| Failure(error.to_string()))?);
+        } else {
+            print(self);
+        }
+        Ok(())
+    }
 }
 
 /// The document of `cryptonym bench`.

@@ -89,14 +89,7 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
         periods,
     };
     let well = body.errors == 0 && !body.gateway.grew && !body.vault.grew;
-    let document = Document { head, body };
-    if options.json {
-        let text =
-            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
-        table::put(&text);
-    } else {
-        conclude(&document.body);
-    }
+    Document { head, body }.put(options.json, |document| conclude(&document.body))?;
     Ok(well)
 }
 

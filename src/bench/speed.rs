@@ -79,13 +79,7 @@ pub async fn run(options: &Options) -> Result<bool, Failure> {
         .map(|before| compare::differences(before, &document));
     document.body.compared =
         before.map(|before| compare::changes(&before.body.cells, &document.body.cells));
-    if options.json {
-        let text =
-            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
-        table::put(&text);
-    } else {
-        print(&document, options);
-    }
+    document.put(options.json, |document| print(document, options))?;
     for difference in differences.into_iter().flatten() {
         eprintln!("bench: {difference}");
     }

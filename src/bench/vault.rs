@@ -66,14 +66,7 @@ pub async fn run(options: Options) -> Result<bool, Failure> {
     let place = Place::start(false).await?;
     let body = measure(&place, options).await?;
     place.stop();
-    let document = Document { head, body };
-    if options.json {
-        let text =
-            serde_json::to_string_pretty(&document).map_err(|error| Failure(error.to_string()))?;
-        table::put(&text);
-    } else {
-        print(&document.body);
-    }
+    Document { head, body }.put(options.json, |document| print(&document.body))?;
     Ok(true)
 }
 
