@@ -28,6 +28,7 @@ use super::respond;
 use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
+use super::trace::{Running, Step};
 use super::upstream::Link;
 use super::{head, rescue::of_request};
 use crate::error::{Code, Fault, Stage};
@@ -57,7 +58,15 @@ async fn forward(
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
     story.takes_route(index);
     let peer = conn.peer.as_ref();
-    let granted = plan::grant(shared, route, peer, &head, &parts, &body)?;
+    let granted = plan::grant(
+        shared,
+        route,
+        peer,
+        &head,
+        &parts,
+        &body,
+        story.trace.as_ref(),
+    )?;
     let authority = head.authority.to_owned();
     let Granted { plan, own } = granted;
 
@@ -77,6 +86,7 @@ async fn forward(
 
     // Upstream.
     let worker = &conn.worker;
+    let upstream = story.step(Step::Upstream);
     let mut link = worker.upstreams.link(route.config.backend).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
@@ -93,9 +103,15 @@ async fn forward(
         host,
         !request.body().is_empty(),
     );
+    if let Some(trace) = &story.trace {
+        trace.mark(request.headers_mut());
+    }
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
     let response = send(story, &mut link, request).await?;
+    if let Some(upstream) = upstream {
+        upstream.ended_well();
+    }
 
     // And back.
     let exchange = respond::Exchange {
@@ -117,6 +133,7 @@ enum Prepared {
         body: Reader,
         rewrite: Box<Rewriter>,
         first: Vec<u8>,
+        step: Option<Running>,
     },
 }
 
@@ -128,8 +145,10 @@ impl Prepared {
                 body,
                 rewrite,
                 first,
+                step,
             } => {
-                let (pump, pieces) = Pump::start(body, *rewrite, first, story.clone(), of_request);
+                let begun = (*rewrite, first, step);
+                let (pump, pieces) = Pump::start(body, begun, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
         }
@@ -147,11 +166,15 @@ async fn prepare(
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
     let shared = &story.conn.worker.shared;
+    let step = story.step(Step::Rewrite);
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
             let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
+            if let Some(step) = step {
+                step.ended_well();
+            }
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
         }
@@ -166,6 +189,7 @@ async fn prepare(
         body,
         rewrite,
         first,
+        step,
     };
     Ok((prepared, None))
 }

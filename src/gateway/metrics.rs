@@ -1,98 +1,88 @@
 //! What the gateway counts, with typed labels.
 //!
 //! What enters: route names, codes, sizes. What leaves: a Prometheus registry. What can never
-//! happen: a label that a message chose (labels are route names, codes and classes only).
+//! happen: a label that a message chose (labels are route names, rules, codes and classes only),
+//! or a lock taken for a request.
+
+mod route;
+mod rules;
+
+use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::error::Fault;
+use self::route::RouteTable;
+pub use self::route::{RouteMetrics, Sample};
+use self::rules::RuleTable;
+use super::handshake::Reason;
+use crate::policy::Policy;
+use crate::rewrite::tally::RuleCounts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabel {
-    route: String,
+struct PeerLabel {
+    /// `client` or `backend`.
+    side: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AnswerLabels {
-    route: String,
-    /// `2xx`, …; `none` when the client went before an answer.
-    class: &'static str,
+struct ReasonLabel {
+    reason: &'static str,
 }
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FaultLabels {
-    route: String,
-    code: &'static str,
-    side: String,
-    stage: String,
-}
-
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Every family, and what belongs to no route.
 pub struct Metrics {
-    answers: Family<AnswerLabels, Counter>,
-    faults: Family<FaultLabels, Counter>,
-    seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
-    bytes_in: Family<RouteLabel, Counter>,
-    bytes_out: Family<RouteLabel, Counter>,
-    records: Family<RouteLabel, Counter>,
-    replaced: Family<RouteLabel, Counter>,
-    first_sights: Family<RouteLabel, Counter>,
+    routes: Arc<RouteTable>,
+    rules: Arc<RuleTable>,
+    open: Family<PeerLabel, Gauge>,
+    handshakes_failed: Family<ReasonLabel, Counter>,
+    /// Client connections.
     pub connections: Gauge,
+    backend_connections: Gauge,
     pub connections_refused: Counter,
-    pub handshakes_failed: Counter,
     pub upstream_opened: Counter,
     pub upstream_reused: Counter,
     pub hold_waits: Counter,
 }
 
-/// One route's counters, looked up once.
-#[derive(Clone)]
-pub struct RouteMetrics {
-    name: String,
-    answers: [Counter; CLASSES.len()],
-    faults: Family<FaultLabels, Counter>,
-    seconds: Histogram,
-    bytes_in: Counter,
-    bytes_out: Counter,
-    records: Counter,
-    replaced: Counter,
-    first_sights: Counter,
+/// A connection, counted as open until this is dropped.
+pub struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    pub fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
 }
 
-/// What one exchange adds.
-pub struct Sample<'a> {
-    /// 0: no answer.
-    pub status: u16,
-    pub seconds: f64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub records: u64,
-    pub replaced: u64,
-    pub first_sights: u64,
-    pub fault: Option<&'a Fault>,
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
+        let open: Family<PeerLabel, Gauge> = Family::default();
+        let side = |side| open.get_or_create_owned(&PeerLabel { side });
+        let handshakes_failed: Family<ReasonLabel, Counter> = Family::default();
+        for reason in Reason::ALL {
+            let reason = reason.name();
+            // Each is there from the beginning, so that its first rise is seen as one.
+            drop(handshakes_failed.get_or_create(&ReasonLabel { reason }));
+        }
         Self {
-            answers: Family::default(),
-            faults: Family::default(),
-            seconds: Family::new_with_constructor(seconds),
-            bytes_in: Family::default(),
-            bytes_out: Family::default(),
-            records: Family::default(),
-            replaced: Family::default(),
-            first_sights: Family::default(),
-            connections: Gauge::default(),
+            routes: Arc::default(),
+            rules: Arc::default(),
+            connections: side("client"),
+            backend_connections: side("backend"),
+            open,
+            handshakes_failed,
             connections_refused: Counter::default(),
-            handshakes_failed: Counter::default(),
             upstream_opened: Counter::default(),
             upstream_reused: Counter::default(),
             hold_waits: Counter::default(),
@@ -107,53 +97,53 @@ impl Metrics {
 
     /// The counters of one route; `-` for requests that found none.
     pub fn route(&self, name: &str) -> RouteMetrics {
-        let label = RouteLabel {
-            route: name.to_owned(),
-        };
-        let counter = |f: &Family<RouteLabel, Counter>| f.get_or_create(&label).clone();
-        RouteMetrics {
-            name: name.to_owned(),
-            answers: CLASSES.map(|class| {
-                let route = name.to_owned();
-                let labels = AnswerLabels { route, class };
-                self.answers.get_or_create(&labels).clone()
-            }),
-            faults: self.faults.clone(),
-            seconds: self.seconds.get_or_create(&label).clone(),
-            bytes_in: counter(&self.bytes_in),
-            bytes_out: counter(&self.bytes_out),
-            records: counter(&self.records),
-            replaced: counter(&self.replaced),
-            first_sights: counter(&self.first_sights),
-        }
+        self.routes.get(name)
+    }
+
+    /// The counters of one policy's rules.
+    pub fn policy(&self, policy: &Policy) -> Arc<RuleCounts> {
+        self.rules.get(policy)
+    }
+
+    /// A connection to a backend has been opened.
+    pub fn backend_opened(&self) -> OpenConnection {
+        self.upstream_opened.inc();
+        OpenConnection::of(&self.backend_connections)
+    }
+
+    pub fn handshake_failed(&self, reason: Reason) {
+        let reason = reason.name();
+        let labels = ReasonLabel { reason };
+        self.handshakes_failed.get_or_create(&labels).inc();
+    }
+
+    /// Requests answered or given up, of clients now connected, and of connections to backends.
+    pub fn totals(&self) -> (u64, i64, i64) {
+        (
+            self.routes.answers(),
+            self.connections.get(),
+            self.backend_connections.get(),
+        )
     }
 
     pub fn registry(&self) -> Registry {
         let mut r = Registry::with_prefix("cryptonym_gateway");
-        r.register("answers", "Answers to clients", self.answers.clone());
-        r.register("faults", "Refusals and failures", self.faults.clone());
-        r.register("seconds", "Head to last byte", self.seconds.clone());
+        r.register_collector(Box::new(self.routes.clone()));
+        r.register_collector(Box::new(self.rules.clone()));
         r.register(
-            "request_bytes",
-            "Body bytes from clients",
-            self.bytes_in.clone(),
-        );
-        r.register(
-            "response_bytes",
-            "Body bytes to clients",
-            self.bytes_out.clone(),
-        );
-        r.register("records", "Records rewritten", self.records.clone());
-        r.register("replaced", "Values replaced", self.replaced.clone());
-        r.register(
-            "first_sights",
-            "New recovery records",
-            self.first_sights.clone(),
+            "build",
+            "The program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         r.register(
             "connections",
             "Client connections now",
             self.connections.clone(),
+        );
+        r.register(
+            "connections_open",
+            "Connections now, by who is at the other end",
+            self.open.clone(),
         );
         r.register(
             "connections_refused",
@@ -162,7 +152,7 @@ impl Metrics {
         );
         r.register(
             "handshakes_failed",
-            "TLS handshakes",
+            "TLS handshakes, by what was wrong",
             self.handshakes_failed.clone(),
         );
         r.register(
@@ -182,39 +172,4 @@ impl Metrics {
         );
         r
     }
-}
-
-impl RouteMetrics {
-    pub fn add(&self, sample: &Sample<'_>) {
-        let class = usize::from(sample.status / 100).min(CLASSES.len() - 1);
-        self.answers[class].inc();
-        self.seconds.observe(sample.seconds);
-        for (counter, by) in [
-            (&self.bytes_in, sample.bytes_in),
-            (&self.bytes_out, sample.bytes_out),
-            (&self.records, sample.records),
-            (&self.replaced, sample.replaced),
-            (&self.first_sights, sample.first_sights),
-        ] {
-            if by > 0 {
-                counter.inc_by(by);
-            }
-        }
-        if let Some(fault) = sample.fault {
-            let labels = FaultLabels {
-                route: self.name.clone(),
-                code: fault.code.name(),
-                side: format!("{:?}", fault.side).to_ascii_lowercase(),
-                stage: format!("{:?}", fault.stage).to_ascii_lowercase(),
-            };
-            self.faults.get_or_create(&labels).inc();
-        }
-    }
-}
-
-/// From a held small body (half a millisecond) to the longest answer allowed.
-fn seconds() -> Histogram {
-    Histogram::new([
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
-    ])
 }

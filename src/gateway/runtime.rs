@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::listen::{self, Accepted};
+use super::metrics::OpenConnection;
 use super::serve;
 use super::shared::Worker;
 use crate::limits;
@@ -168,11 +169,11 @@ fn take(
         return;
     };
     let (worker, tls, stop) = (worker.clone(), tls.clone(), stop.clone());
+    let open = OpenConnection::of(&worker.shared.metrics.connections);
     connections.spawn(async move {
         let _place = accepted.place;
-        let metrics = worker.shared.metrics.clone();
-        metrics.connections.inc();
+        // Also given back when the connection's task is cut off.
+        let _open = open;
         serve::connection(stream, worker, tls, stop).await;
-        metrics.connections.dec();
     });
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
 use super::exchange::exchange;
+use super::handshake::Reason;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use crate::config::Limits;
@@ -57,8 +58,12 @@ pub async fn connection(
     let stream = tokio::select! {
         accepted = tokio::time::timeout(time, tls.accept(tcp)) => match accepted {
             Ok(Ok(stream)) => stream,
-            _ => {
-                worker.shared.metrics.handshakes_failed.inc();
+            failed => {
+                let reason = match failed {
+                    Ok(Err(error)) => Reason::of(&error),
+                    _ => Reason::TimeOut,
+                };
+                worker.shared.metrics.handshake_failed(reason);
                 return;
             }
         },

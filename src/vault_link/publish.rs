@@ -150,6 +150,7 @@ async fn send(publisher: &Publisher, lease: &Shared, sights: Vec<FirstSight>) ->
                 lease
                     .known
                     .extend(sights.iter().map(|sight| sight.pseudonym));
+                publisher.client.calls().kept(sights.len());
                 return Ok(());
             }
             Ok(Ok(_)) => {
