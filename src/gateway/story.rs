@@ -193,7 +193,8 @@ impl Drop for Story {
             code: sample.fault.map(|f| f.code.name()),
             whole: self.delivered.load(Relaxed),
         });
-        if let (Some(trace), Some(tracer)) = (&self.trace, &worker.shared.tracer) {
+        let told = self.trace.as_ref().filter(|trace| trace.is_told());
+        if let (Some(trace), Some(tracer)) = (told, &worker.shared.tracer) {
             let route = route.map(|r| &r.config);
             let backend = route.and_then(|r| worker.shared.backends.get(r.backend));
             trace.tell(

@@ -65,6 +65,11 @@ impl Trace {
         }))
     }
 
+    /// Whether anybody will hear of it.
+    pub fn is_told(&self) -> bool {
+        self.ids.sampled
+    }
+
     /// Tells the backend who its parent is. `tracestate` goes on only with the trace that it
     /// belongs to (and only where the route lists it: see [`super::headers`]).
     pub fn mark(&self, headers: &mut HeaderMap) {
@@ -101,11 +106,8 @@ impl Trace {
         }
     }
 
-    /// The request is over.
+    /// The request is over. Asked for only where [`Trace::is_told`].
     pub fn tell(&self, tracer: &Tracer, request: Ended) {
-        if !self.ids.sampled {
-            return;
-        }
         let clock = Clock::now();
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spans = Vec::with_capacity(1 + parts.len());
