@@ -823,6 +823,22 @@ async fn proxy_11_with_tls_the_admin_address_wants_a_custodian() {
     }
     // Nor in clear.
     assert!(get(address, "/status").is_err());
+    // `check` warns of the other way, and of trace ids.
+    let risks = tokio::task::block_in_place(|| installation.expect(&["check"]));
+    assert!(
+        !risks.contains("can drain") && !risks.contains("trace id"),
+        "{risks}"
+    );
+    let text = std::fs::read_to_string(installation.config()).unwrap();
+    let open = format!(
+        "admin = {{ listen = \"{address}\" }}\ntraces = {{ endpoint = \"http://127.0.0.1\" }}"
+    );
+    std::fs::write(installation.config(), text.replacen(&keys, &open, 1)).unwrap();
+    let risks = tokio::task::block_in_place(|| installation.expect(&["check"]));
+    assert!(
+        risks.contains("can drain") && risks.contains("trace id"),
+        "{risks}"
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ async fn traffic(installation: &Installation, sent: Arc<Sent>) {
         }
         let body = match n % 4 {
             3 => r#"{"id":"no normal form"}"#.to_owned(),
-            _ => format!(r#"{{"id":"SUB-{:07}"}}"#, n % 100),
+            _ => format!(r#"{{"id":"SUB-{:07}"}}"#, n % 100 + 1),
         };
         let request = format!(
             "POST /people HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
