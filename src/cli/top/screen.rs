@@ -65,9 +65,18 @@ fn show(
                 _ => {}
             }
         }
-        while let Ok(new) = figures.try_recv() {
-            changed |= !view.paused;
-            view.take(new);
+        loop {
+            match figures.try_recv() {
+                Ok(new) => {
+                    changed |= !view.paused;
+                    view.take(new);
+                }
+                Err(mpsc::TryRecvError::Empty) => break,
+                // It has panicked: the hook has restored the terminal, nothing may be drawn on it.
+                Err(mpsc::TryRecvError::Disconnected) => {
+                    return Err(io::Error::other("reading the pages has failed"));
+                }
+            }
         }
     }
     Ok(())
