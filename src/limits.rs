@@ -234,6 +234,10 @@ pub const VAULT_RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// Loading the known set: ten million entries are 160 MB.
 pub const KNOWN_TIME: Duration = Duration::from_secs(300);
 
+/// Entries for which room is made before they come: 640 MB. A vault that announces more is either
+/// very large or wrong.
+pub const KNOWN_RESERVED: usize = 1 << 25;
+
 /// Known sets that the vault reads from its store at once: each waits for the disk most of the
 /// time, and tokio's blocking threads are there for the reveals too.
 pub const KNOWN_STREAMS: usize = 16;
