@@ -40,6 +40,10 @@ pub const CHUNKS_IN_FLIGHT: usize = 2;
 /// bytes. What waits beside them (identifiers, sealed batches) takes about as much again.
 pub const AHEAD: usize = 512 * 1024;
 
+/// Segments of one body that wait so: each has a future of its own, and all are looked at when
+/// one is ready, so a body in tiny pieces must not make thousands of them.
+pub const AHEAD_SEGMENTS: usize = 64;
+
 /// The same for all bodies together, beyond one segment each: some 20 000 identifiers, which
 /// even a slow vault keeps within `VAULT_TIME`.
 pub const AHEAD_ALL: usize = 4 * 1024 * 1024;

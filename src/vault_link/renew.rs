@@ -54,13 +54,9 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
                 pause
             }
         };
-        if domain
-            .lease
-            .load()
-            .as_ref()
-            .is_some_and(|l| !l.shared.is_live())
-        {
+        if let Some(lease) = domain.lease.load().as_ref().filter(|l| !l.shared.is_live()) {
             domain.lease.store(None);
+            lease.shared.retire();
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
