@@ -11,3 +11,4 @@ pub mod certificates;
 pub mod gateway;
 pub mod h2;
 pub mod raw;
+pub mod seen;
