@@ -12,3 +12,4 @@ pub mod gateway;
 pub mod h2;
 pub mod raw;
 pub mod seen;
+pub mod vectors;
