@@ -32,6 +32,20 @@ struct FaultLabels {
     stage: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabel {
+    side: &'static str,
+}
+
+/// One open connection, counted until it is dropped.
+pub struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Every family, and what belongs to no route.
@@ -45,6 +59,7 @@ pub struct Metrics {
     replaced: Family<RouteLabel, Counter>,
     first_sights: Family<RouteLabel, Counter>,
     pub connections: Gauge,
+    connections_open: Family<SideLabel, Gauge>,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
     pub upstream_opened: Counter,
@@ -91,6 +106,7 @@ impl Default for Metrics {
             replaced: Family::default(),
             first_sights: Family::default(),
             connections: Gauge::default(),
+            connections_open: Family::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
             upstream_opened: Counter::default(),
@@ -103,6 +119,22 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A client's connection, from its first byte on.
+    pub fn client_connection(&self) -> Open {
+        self.connection("client")
+    }
+
+    /// A backend's connection, pooled ones included.
+    pub fn backend_connection(&self) -> Open {
+        self.connection("backend")
+    }
+
+    fn connection(&self, side: &'static str) -> Open {
+        let gauge = self.connections_open.get_or_create(&SideLabel { side });
+        gauge.inc();
+        Open(gauge.clone())
     }
 
     /// The counters of one route; `-` for requests that found none.
@@ -154,6 +186,11 @@ impl Metrics {
             "connections",
             "Client connections now",
             self.connections.clone(),
+        );
+        r.register(
+            "connections_open",
+            "Connections now, to clients and to backends",
+            self.connections_open.clone(),
         );
         r.register(
             "connections_refused",

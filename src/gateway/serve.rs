@@ -24,7 +24,9 @@ use super::clock::{Clock, Verdict, Watched, unless_stalled};
 use super::exchange::exchange;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
+use super::story;
 use crate::config::Limits;
+use crate::error::Code;
 use crate::limits;
 use crate::tls::identity::Peer;
 
@@ -51,6 +53,7 @@ pub async fn connection(
     tls: TlsAcceptor,
     stop: CancellationToken,
 ) {
+    let _open = worker.shared.metrics.client_connection();
     let time = worker.shared.limits.handshake_time;
     // Without it Nagle's algorithm holds the last part of an answer back.
     let _ = tcp.set_nodelay(true);
@@ -84,13 +87,21 @@ async fn serve_h1(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
     let limits = conn.worker.shared.limits.clone();
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
-        _ = http.as_mut() => return,
-        verdict = watch.as_mut() => return closed(verdict),
+        ended = http.as_mut() => return unparsed(&conn, ended),
+        verdict = watch.as_mut() => {
+            closed(verdict);
+            if verdict == Verdict::Idle {
+                // Nothing is on its way, so this ends at once, and with a close_notify.
+                http.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(limits::LINGER_TIME, http).await;
+            }
+            return;
+        }
         () = stop.cancelled() => {}
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
-        _ = http => {}
+        ended = http => unparsed(&conn, ended),
         verdict = watch => closed(verdict),
     }
 }
@@ -127,6 +138,15 @@ async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
         _ = http => {}
         () = tokio::time::sleep(patience) => {}
         verdict = conn.clock.watch(&limits, false), if patience == Duration::MAX => closed(verdict),
+    }
+}
+
+/// A head that is no HTTP never becomes a request: hyper has answered it by a status alone.
+fn unparsed(conn: &Conn, ended: Result<(), hyper::Error>) {
+    match ended {
+        Err(error) if error.is_parse_too_large() => story::unparsed(conn, Code::HeadTooLarge),
+        Err(error) if error.is_parse() => story::unparsed(conn, Code::BadRequest),
+        _ => {}
     }
 }
 

@@ -10,4 +10,7 @@ pub mod backend;
 pub mod certificates;
 pub mod gateway;
 pub mod h2;
+pub mod peers;
 pub mod raw;
+pub mod seen;
+pub mod vectors;

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config;
 use crate::gateway::body::outgoing::Outgoing;
+use crate::gateway::metrics::{Metrics, Open};
 use crate::gateway::socket::{Delivery, Guarded, Socket};
 use crate::limits;
 use crate::tls::{TlsError, client_config};
@@ -77,16 +78,17 @@ pub type Connected = (SendRequest<Outgoing>, Arc<Delivery>, AbortHandle);
 
 /// # Errors
 /// Whatever TCP, TLS or HTTP says; the caller reports only that it failed.
-pub async fn connect(target: &Target) -> io::Result<Connected> {
+pub async fn connect(target: &Target, metrics: &Metrics) -> io::Result<Connected> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    let open = metrics.backend_connection();
     tcp.set_nodelay(true)?;
     match &target.tls {
-        None => speak(tcp).await,
-        Some((connector, name)) => speak(connector.connect(name.clone(), tcp).await?).await,
+        None => speak(tcp, open).await,
+        Some((connector, name)) => speak(connector.connect(name.clone(), tcp).await?, open).await,
     }
 }
 
-async fn speak<S: Socket + 'static>(stream: S) -> io::Result<Connected> {
+async fn speak<S: Socket + 'static>(stream: S, open: Open) -> io::Result<Connected> {
     let delivery = Arc::new(Delivery::default());
     let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
     let (sender, connection) = Builder::new()
@@ -95,6 +97,10 @@ async fn speak<S: Socket + 'static>(stream: S) -> io::Result<Connected> {
         .await
         .map_err(io::Error::other)?;
     // Its errors reach the exchange through the sender or the body.
-    let task = tokio::spawn(connection).abort_handle();
+    let running = async move {
+        let _open = open;
+        connection.await
+    };
+    let task = tokio::spawn(running).abort_handle();
     Ok((sender, delivery, task))
 }

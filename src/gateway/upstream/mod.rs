@@ -177,7 +177,7 @@ impl Upstreams {
         let deadline = tokio::time::Instant::now() + self.connect_time;
         for attempt in 0..pool.targets.len() {
             let target = (first + attempt) % pool.targets.len();
-            let connecting = connect::connect(&pool.targets[target]);
+            let connecting = connect::connect(&pool.targets[target], &self.metrics);
             let connected = tokio::time::timeout_at(deadline, connecting).await;
             if let Ok(Ok((sender, delivery, task))) = connected {
                 self.metrics.upstream_opened.inc();
