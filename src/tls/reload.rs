@@ -286,3 +286,50 @@ impl Watch {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Made;
+    use super::*;
+    use crate::config::ClientCertificate;
+
+    #[test]
+    fn a_change_counts_when_a_second_look_finds_it_the_same_and_once_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Made::new(dir.path());
+        let plan = Plan {
+            tls: made.server(ClientCertificate::Optional),
+            certificates: vec![],
+            hosts: vec!["a.example".to_owned()],
+            sni_required: false,
+            versions: Versions::Tls12And13,
+            alpn: vec![],
+        };
+        let touch = |text: &str| std::fs::write(&plan.tls.certificate, text).unwrap();
+        let good = std::fs::read_to_string(&plan.tls.certificate).unwrap();
+        let tls = Reloadable::new(plan.clone()).unwrap();
+        assert_eq!(tls.current().certificates.uncovered(), ["a.example"]);
+        let mut watch = Watch::new(&tls);
+        assert!(!watch.is_due(&tls) && !watch.is_due(&tls));
+        touch("half");
+        assert!(!watch.is_due(&tls));
+        touch("halves");
+        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        let before = tls.current();
+        assert!(tls.reload().is_err());
+        assert!(Arc::ptr_eq(&before, &tls.current()));
+        // Refused once is enough.
+        assert!(!watch.is_due(&tls) && !watch.is_due(&tls));
+        std::fs::remove_file(&plan.tls.certificate).unwrap();
+        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        touch(&good);
+        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        assert_eq!(tls.reload().unwrap(), Reloaded::Certificates);
+        assert_eq!(tls.current().trust.generation, 0);
+        // Another plan: clients are not asked for certificates any more.
+        let mut open = plan;
+        open.tls.client_certificate = ClientCertificate::None;
+        assert_eq!(tls.adopt(open).unwrap(), Reloaded::Trust);
+        assert_eq!(tls.current().trust.generation, 1);
+    }
+}

@@ -8,7 +8,7 @@ use cryptonym::tls::{Role, client_config, identity};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, RevokedCertParams, SanType, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, RevokedCertParams, SanType, SerialNumber,
     SignatureAlgorithm,
 };
 use time::{Duration, OffsetDateTime};
@@ -58,8 +58,8 @@ impl Authority {
     }
 
     /// The same with a key of another sort.
-    pub fn server_p384(&self, name: &str, hosts: &[&str]) -> Pair {
-        self.server_of(name, hosts, NOW, &PKCS_ECDSA_P384_SHA384)
+    pub fn server_ed25519(&self, name: &str, hosts: &[&str]) -> Pair {
+        self.server_of(name, hosts, NOW, &PKCS_ED25519)
     }
 
     pub fn server_of(

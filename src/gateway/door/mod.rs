@@ -100,8 +100,8 @@ impl Door {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
         let serving = self.tls.current();
-        let name = hello.client_hello().server_name().map(str::to_owned);
-        if let Err(stranger) = serving.certificates.admit(name.as_deref()) {
+        let admitted = (serving.certificates).admit(hello.client_hello().server_name());
+        if let Err(stranger) = admitted {
             let mut tcp = hello.io;
             // Whether it arrives is the client's matter.
             let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
