@@ -353,3 +353,26 @@ pub const BENCH_SETTLE: Duration = Duration::from_secs(5);
 /// took, while a leak goes on.
 pub const BENCH_GROWTH: usize = 4 * 1024 * 1024;
 pub const BENCH_GROWTH_PART: f64 = 0.1;
+
+// --- the door: TLS and who stands before it -------------------------------------------------
+
+/// TLS handshakes at once, from the client's hello on. What waits for a place costs no more than
+/// a connection; 512 keep two cores busy at a round trip of 200 ms. *(configurable)*
+pub const HANDSHAKES: usize = 512;
+
+/// How often the gateway looks whether its TLS files have changed. A change counts when a second
+/// look finds it the same: certificate and key are two files, and nobody writes both at once.
+pub const TLS_FILES_TICK: Duration = Duration::from_secs(1);
+
+/// Bytes of a list of revoked certificates: a hundred thousand of them are 4 MB.
+pub const CRL_FILE: u64 = 16 * 1024 * 1024;
+
+/// Certificates beside the default one: more names than one gateway has routes for.
+pub const CERTIFICATES: usize = 1024;
+
+/// The longest line of PROXY protocol version 1, its end included (the specification, 2.1).
+pub const PROXY_LINE: usize = 107;
+
+/// Bytes behind the fixed part of a PROXY protocol header of version 2: addresses, and fields
+/// that are skipped. Load balancers send some hundred; a client certificate inside is 2 KB.
+pub const PROXY_HEADER: usize = 4096;

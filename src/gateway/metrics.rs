@@ -3,6 +3,8 @@
 //! What enters: route names, codes, sizes. What leaves: a Prometheus registry. What can never
 //! happen: a label that a message chose (labels are route names, codes and classes only).
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::door::counts::DoorMetrics;
 use crate::error::Fault;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +65,7 @@ pub struct Metrics {
     connections_open: Family<SideLabel, Gauge>,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
+    pub door: Arc<DoorMetrics>,
     pub upstream_opened: Counter,
     pub upstream_reused: Counter,
     pub hold_waits: Counter,
@@ -109,6 +113,7 @@ impl Default for Metrics {
             connections_open: Family::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
+            door: Arc::default(),
             upstream_opened: Counter::default(),
             upstream_reused: Counter::default(),
             hold_waits: Counter::default(),
@@ -202,6 +207,7 @@ impl Metrics {
             "TLS handshakes",
             self.handshakes_failed.clone(),
         );
+        self.door.register(&mut r);
         r.register(
             "upstream_opened",
             "Backend connections",

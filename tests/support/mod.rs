@@ -6,6 +6,7 @@
     reason = "each test program uses its own part of this"
 )]
 
+pub mod authority;
 pub mod backend;
 pub mod certificates;
 pub mod gateway;

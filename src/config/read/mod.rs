@@ -14,6 +14,7 @@ mod address;
 mod backend;
 mod domain;
 mod flows;
+mod front;
 mod kind;
 mod limits;
 mod policy;
