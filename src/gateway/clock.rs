@@ -238,13 +238,19 @@ pub async fn unless_stalled<F: Future>(limit: Duration, future: F) -> Option<F::
     let mut last = tokio::time::Instant::now();
     std::future::poll_fn(|cx| {
         let now = tokio::time::Instant::now();
+        // The timer's own wake is none: a future that was once woken by something else would
+        // otherwise be kept for ever by the timer that should end it.
+        let mut woken = true;
         while timer.as_mut().poll(cx).is_ready() {
             if now.duration_since(last) >= limit {
                 return Poll::Ready(None);
             }
             timer.as_mut().reset(last + limit);
+            woken = false;
         }
-        last = now;
+        if woken {
+            last = now;
+        }
         future.as_mut().poll(cx).map(Some)
     })
     .await
@@ -306,5 +312,11 @@ mod tests {
             7
         });
         assert_eq!(slow.await, Some(7));
+        let once = unless_stalled(limit, async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::future::pending::<()>().await;
+        });
+        let given_up = tokio::time::timeout(20 * limit, once).await;
+        assert_eq!(given_up, Ok(None));
     }
 }

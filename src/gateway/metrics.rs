@@ -19,47 +19,43 @@ use prometheus_client::registry::Registry;
 use self::route::RouteTable;
 pub use self::route::{RouteMetrics, Sample};
 use self::rules::RuleTable;
-use super::handshake::Reason;
+use super::door::counts::DoorMetrics;
 use crate::policy::Policy;
 use crate::rewrite::tally::RuleCounts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PeerLabel {
+struct SideLabel {
     /// `client` or `backend`.
     side: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
 }
 
 /// Every family, and what belongs to no route.
 pub struct Metrics {
     routes: Arc<RouteTable>,
     rules: Arc<RuleTable>,
-    open: Family<PeerLabel, Gauge>,
-    handshakes_failed: Family<ReasonLabel, Counter>,
-    /// Client connections.
+    open: Family<SideLabel, Gauge>,
     pub connections: Gauge,
-    backend_connections: Gauge,
+    open_clients: Gauge,
+    open_backends: Gauge,
     pub connections_refused: Counter,
+    pub handshakes_failed: Counter,
+    pub door: Arc<DoorMetrics>,
     pub upstream_opened: Counter,
     pub upstream_reused: Counter,
     pub hold_waits: Counter,
 }
 
-/// A connection, counted as open until this is dropped.
-pub struct OpenConnection(Gauge);
+/// One open connection, counted until it is dropped.
+pub struct Open(Gauge);
 
-impl OpenConnection {
-    pub fn of(gauge: &Gauge) -> Self {
+impl Open {
+    fn of(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for OpenConnection {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -67,22 +63,18 @@ impl Drop for OpenConnection {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let open: Family<PeerLabel, Gauge> = Family::default();
-        let side = |side| open.get_or_create_owned(&PeerLabel { side });
-        let handshakes_failed: Family<ReasonLabel, Counter> = Family::default();
-        for reason in Reason::ALL {
-            let reason = reason.name();
-            // Each is there from the beginning, so that its first rise is seen as one.
-            drop(handshakes_failed.get_or_create(&ReasonLabel { reason }));
-        }
+        let open: Family<SideLabel, Gauge> = Family::default();
+        let side = |side| open.get_or_create_owned(&SideLabel { side });
         Self {
             routes: Arc::default(),
             rules: Arc::default(),
-            connections: side("client"),
-            backend_connections: side("backend"),
+            connections: Gauge::default(),
+            open_clients: side("client"),
+            open_backends: side("backend"),
             open,
-            handshakes_failed,
             connections_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
+            door: Arc::default(),
             upstream_opened: Counter::default(),
             upstream_reused: Counter::default(),
             hold_waits: Counter::default(),
@@ -105,24 +97,22 @@ impl Metrics {
         self.rules.get(policy)
     }
 
-    /// A connection to a backend has been opened.
-    pub fn backend_opened(&self) -> OpenConnection {
-        self.upstream_opened.inc();
-        OpenConnection::of(&self.backend_connections)
+    /// A client's connection, from its first byte on.
+    pub fn client_connection(&self) -> Open {
+        Open::of(&self.open_clients)
     }
 
-    pub fn handshake_failed(&self, reason: Reason) {
-        let reason = reason.name();
-        let labels = ReasonLabel { reason };
-        self.handshakes_failed.get_or_create(&labels).inc();
+    /// A backend's connection, pooled ones included.
+    pub fn backend_connection(&self) -> Open {
+        Open::of(&self.open_backends)
     }
 
     /// Requests answered or given up, of clients now connected, and of connections to backends.
     pub fn totals(&self) -> (u64, i64, i64) {
         (
             self.routes.answers(),
-            self.connections.get(),
-            self.backend_connections.get(),
+            self.open_clients.get(),
+            self.open_backends.get(),
         )
     }
 
@@ -152,9 +142,10 @@ impl Metrics {
         );
         r.register(
             "handshakes_failed",
-            "TLS handshakes, by what was wrong",
+            "TLS handshakes",
             self.handshakes_failed.clone(),
         );
+        self.door.register(&mut r);
         r.register(
             "upstream_opened",
             "Backend connections",

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`runtime`] | threads, and what is shared between them |
 //! | [`listen`] | sockets, the cap |
-//! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`], [`coarse`]) |
+//! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
+//! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
@@ -17,13 +18,13 @@
 //! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
 //! | [`rescue`] | the one place where a fault becomes an answer |
 //! | [`socket`] | a socket that resets unless its message was delivered |
-//! | [`story`], [`metrics`], [`trace`], [`handshake`] | what is remembered, counted and told |
+//! | [`story`], [`metrics`], [`trace`] | what is remembered, counted and told |
 
 pub mod body;
 pub mod clock;
 pub mod coarse;
+pub mod door;
 pub mod exchange;
-pub mod handshake;
 pub mod head;
 pub mod headers;
 pub mod listen;
@@ -47,8 +48,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio_rustls::TlsAcceptor;
-
+use self::door::Door;
 use self::metrics::Metrics;
 pub use self::runtime::Running;
 use self::shared::{Shared, Worker};
@@ -58,7 +58,7 @@ use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
 use crate::rewrite::tally::RuleCounts;
 use crate::tls::TlsError;
-use crate::tls::server::{Versions, server_config};
+use crate::tls::reload::Plan;
 use crate::vault_link::VaultLink;
 
 /// Why a gateway does not start.
@@ -103,7 +103,9 @@ pub fn start_traced(
     tracer: Option<Tracer>,
 ) -> Result<Running, StartError> {
     let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
-    let tls = server_config(&gateway.tls, Versions::Tls12And13, serve::ALPN)?;
+    let plan = tls_plan(gateway, &config.routes);
+    let proxies = gateway.proxy_protocol.clone();
+    let door = Door::new(plan, proxies, &config.limits, metrics.door.clone())?;
     let shared = Arc::new(share(config, link, metrics, tracer)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
@@ -114,7 +116,13 @@ pub fn start_traced(
         let bound = listen::bind(address);
         listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
     }
-    Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
+    Ok(runtime::start(listeners, door, workers)?)
+}
+
+/// Which TLS files this gateway serves, under which names.
+pub fn tls_plan(gateway: &config::Gateway, routes: &[config::Route]) -> Plan {
+    let hosts = routes.iter().filter_map(|r| r.host.clone());
+    Plan::of_gateway(gateway, hosts.collect(), serve::ALPN)
 }
 
 fn share(

@@ -16,7 +16,7 @@ use super::metrics::Sample;
 use super::serve::Conn;
 use super::shared::RequestId;
 use super::trace::{Ended, Running, Step, Trace};
-use crate::error::Fault;
+use crate::error::{Code, Fault, Stage};
 use crate::observe::access::Line;
 use crate::observe::trace::Value;
 use crate::rewrite::Summary;
@@ -234,6 +234,40 @@ impl Story {
         }
         all
     }
+}
+
+/// Logs and counts a head that never became a request. Without it a scan for parser faults
+/// would leave no trace.
+pub fn unparsed(conn: &Conn, code: Code) {
+    let worker = &conn.worker;
+    let fault = Fault::new(code, Stage::Head);
+    worker.shared.unrouted.add(&Sample {
+        status: code.status(),
+        time: Duration::ZERO,
+        bytes_in: 0,
+        bytes_out: 0,
+        records: 0,
+        replaced: 0,
+        first_sights: 0,
+        fault: Some(&fault),
+    });
+    let id = worker.request_id();
+    worker.access.write(&Line {
+        request: (id.mark, id.number),
+        route: None,
+        method: "other",
+        protocol: "http/1.1",
+        status: code.status(),
+        client: conn.peer.as_ref().map(|p| p.id.as_str()),
+        bytes_in: 0,
+        bytes_out: 0,
+        micros: 0,
+        records: 0,
+        replaced: 0,
+        first_sights: 0,
+        code: Some(code.name()),
+        whole: true,
+    });
 }
 
 /// A method name of the standard; what a client made up is not repeated.

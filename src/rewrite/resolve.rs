@@ -445,6 +445,11 @@ impl Resolver {
         })
     }
 
+    /// Who knows what is durable, if the body has pseudonyms.
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.job.keeper.clone()
+    }
+
     /// Sends the segment's new identifiers to the vault, when polled, and waits for all of them;
     /// `None` if there are none.
     pub(super) fn durable(&mut self) -> Result<Option<Durable>, Fault> {

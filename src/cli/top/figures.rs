@@ -34,7 +34,7 @@ pub struct Gateway {
     pub connections_client: u64,
     pub connections_backend: u64,
     pub connections_refused: Rate,
-    pub handshakes_failed: Vec<Named>,
+    pub turned_away: Vec<Named>,
     pub routes: Vec<Route>,
     /// Every code that has been seen.
     pub refusals: Vec<Named>,
@@ -294,7 +294,7 @@ fn gateway(of: &Between<'_>) -> Gateway {
         connections_client: open("client"),
         connections_backend: open("backend"),
         connections_refused: of.rate(&name("connections_refused_total"), &[]),
-        handshakes_failed: of.named(&name("handshakes_failed_total"), "reason"),
+        turned_away: of.named(&name("turned_away_total"), "reason"),
         refusals: of.named(&name("faults_total"), "code"),
         routes: values(&answers, "route").map(route).collect(),
         vault_calls: values(&calls, "call").map(call).collect(),

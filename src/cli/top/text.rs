@@ -54,7 +54,7 @@ pub fn millis(value: Option<f64>) -> String {
 
 /// The gateway in one line.
 pub fn summary(gateway: &Gateway) -> String {
-    let failed: f64 = per_second(&gateway.handshakes_failed);
+    let failed: f64 = per_second(&gateway.turned_away);
     format!(
         "requests {}/s  in {}B/s  out {}B/s  clients {}  backends {}  TLS failed {}/s",
         number(gateway.requests.per_second),

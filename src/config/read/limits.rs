@@ -59,6 +59,7 @@ fn counts(table: &Table<'_>, limits: &mut Limits) {
     limits.depth = count("depth", 1..=512).unwrap_or(limits.depth);
     limits.restore = count("restore", 1..=1_000_000).unwrap_or(limits.restore);
     limits.connections = count("connections", 1..=1_000_000).unwrap_or(limits.connections);
+    limits.handshakes = count("handshakes", 1..=1_000_000).unwrap_or(limits.handshakes);
 }
 
 fn times(table: &Table<'_>, limits: &mut Limits) {

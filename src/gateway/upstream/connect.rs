@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config;
 use crate::gateway::body::outgoing::Outgoing;
-use crate::gateway::metrics::{Metrics, OpenConnection};
+use crate::gateway::metrics::{Metrics, Open};
 use crate::gateway::socket::{Delivery, Guarded, Socket};
 use crate::limits;
 use crate::tls::{TlsError, client_config};
@@ -56,7 +56,8 @@ pub fn targets(backend: &config::Backend) -> Result<Vec<Target>, TlsError> {
         let bare = url.host.trim_matches(['[', ']']).to_owned();
         let tls = match &connector {
             Some(connector) if url.https => {
-                let name = ServerName::try_from(bare.clone())
+                let name = backend.server_name.as_ref().unwrap_or(&bare);
+                let name = ServerName::try_from(name.clone())
                     .map_err(|_| wrong("its host is no name that a certificate can have"))?;
                 Some((connector.clone(), name))
             }
@@ -80,17 +81,15 @@ pub type Connected = (SendRequest<Outgoing>, Arc<Delivery>, AbortHandle);
 /// Whatever TCP, TLS or HTTP says; the caller reports only that it failed.
 pub async fn connect(target: &Target, metrics: &Metrics) -> io::Result<Connected> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    let open = metrics.backend_connection();
     tcp.set_nodelay(true)?;
     match &target.tls {
-        None => speak(tcp, metrics.backend_opened()).await,
-        Some((connector, name)) => {
-            let tls = connector.connect(name.clone(), tcp).await?;
-            speak(tls, metrics.backend_opened()).await
-        }
+        None => speak(tcp, open).await,
+        Some((connector, name)) => speak(connector.connect(name.clone(), tcp).await?, open).await,
     }
 }
 
-async fn speak<S: Socket + 'static>(stream: S, open: OpenConnection) -> io::Result<Connected> {
+async fn speak<S: Socket + 'static>(stream: S, open: Open) -> io::Result<Connected> {
     let delivery = Arc::new(Delivery::default());
     let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
     let (sender, connection) = Builder::new()
@@ -101,7 +100,7 @@ async fn speak<S: Socket + 'static>(stream: S, open: OpenConnection) -> io::Resu
     // Its errors reach the exchange through the sender or the body.
     let running = async move {
         let _open = open;
-        let _ = connection.await;
+        connection.await
     };
     let task = tokio::spawn(running).abort_handle();
     Ok((sender, delivery, task))
