@@ -161,11 +161,11 @@ const ALLOWED: &[(&str, &str)] = &[
         "engine_problem",
         "its openssl has no GOST, which nobody asks about",
     ),
-    // About the certificate: a test's own CA publishes nothing, and neither does `certs init`'s.
     (
         "sessionresumption_ticket",
         "a second connection by openssl that a busy machine may miss; sslyze looks at resumption",
     ),
+    // About the certificate: a test's own CA publishes nothing, and neither does `certs init`'s.
     (
         "cert_revocation",
         "a private CA without a responder: clients get its lists another way",
