@@ -58,7 +58,10 @@ pub fn run(args: Args, config: &Path) -> Exit {
     };
     observe::log::start(args.log_format, &args.log);
     observe::panics::hide_payloads();
-    for shortfall in shortfalls {
+    // Before there is a second thread: what is taken away is taken from those to come.
+    let folders = config.gateway_folders();
+    let landlock = harden::files::only(&folders.read, &folders.write);
+    for shortfall in shortfalls.into_iter().chain(landlock) {
         tracing::warn!(shortfall, "hardening");
     }
     for warning in warnings {
@@ -118,6 +121,7 @@ async fn serve(config: Config) -> Exit {
     };
     let _ = watch.state.addresses.set(running.addresses().to_vec());
     watch.state.serving.store(true, Relaxed);
+    observe::manager::ready("serving");
     for address in running.addresses() {
         // Nobody may be reading: that is no reason not to serve.
         let _ = writeln!(io::stdout(), "listening https://{address}");
@@ -129,6 +133,7 @@ async fn serve(config: Config) -> Exit {
     }
     watch.state.draining.store(true, Relaxed);
     tracing::info!("stopping: requests in flight may end");
+    observe::manager::stopping();
     tokio::select! {
         () = running.drain() => {}
         _ = terminate.recv() => {}

@@ -30,7 +30,11 @@ pub fn run(_args: Args, config: &Path) -> Exit {
     };
     observe::log::start(LogFormat::Json, "info");
     observe::panics::hide_payloads();
-    for shortfall in shortfalls {
+    // Before there is a second thread: what is taken away is taken from those to come.
+    let folders = config.vault_folders();
+    let landlock = harden::files::only(&folders.read, &folders.write);
+    let taken = landlock.into_iter().chain(harden::calls::fewer());
+    for shortfall in shortfalls.into_iter().chain(taken) {
         tracing::warn!(shortfall, "hardening");
     }
     let runtime = match tokio::runtime::Runtime::new() {
@@ -63,11 +67,13 @@ async fn serve(config: &Config) -> Exit {
         }
     };
     tracing::info!(address = %running.address, "the vault listens");
+    observe::manager::ready("serving");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("the vault ends");
+    observe::manager::stopping();
     running.stop().await;
     Exit::Done
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 pub mod checked;
 pub mod diagnostic;
+pub mod folders;
 mod load;
 mod raw;
 mod read;

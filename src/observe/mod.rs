@@ -8,6 +8,7 @@ pub mod access;
 pub mod admin;
 pub mod count;
 pub mod log;
+pub mod manager;
 pub mod panics;
 pub mod serve;
 pub mod trace;

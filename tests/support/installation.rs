@@ -108,7 +108,12 @@ impl Installation {
 
     /// Starts the gateway without waiting for it.
     pub fn launch_gateway(&mut self) {
-        self.gateway = Some(self.world("gateway", &[]));
+        self.launch_gateway_under(&[]);
+    }
+
+    /// As [`Installation::start_vault_under`], without waiting for it.
+    pub fn launch_gateway_under(&mut self, wrapper: &[&str]) {
+        self.gateway = Some(self.world("gateway", wrapper));
     }
 
     /// Waits until the gateway has its leases.

@@ -1,8 +1,12 @@
 //! Makes a process keep its secrets to itself: no core dumps, no tracing by other processes of
-//! the same user, no swapping of keys.
+//! the same user, no swapping of keys; and take no more of the machine than it needs ([`files`],
+//! [`calls`]).
 //!
 //! What enters: nothing. What leaves: what could not be done, for the log. What can never
 //! happen: a start that fails because the system does not allow one of them.
+
+pub mod calls;
+pub mod files;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};

@@ -1,0 +1,100 @@
+//! Which directories a process needs: those of the files that its configuration names.
+//!
+//! What enters: a checked configuration. What leaves: directories. What can never happen: a
+//! directory of the other world's part.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Gateway, ServerTls, Vault};
+
+/// Of one process.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    pub read: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+}
+
+impl Config {
+    /// For the gateway: everything that it reads, now and when files change.
+    pub fn gateway_folders(&self) -> Folders {
+        let mut folders = self.own();
+        if let Some(gateway) = &self.gateway {
+            let Gateway {
+                tls,
+                vault,
+                certificates,
+                ..
+            } = gateway;
+            folders.tls(tls);
+            for more in certificates {
+                folders.of(&more.certificate);
+                folders.of(&more.key);
+            }
+            for file in [&vault.certificate, &vault.key, &vault.ca] {
+                folders.of(file);
+            }
+        }
+        for backend in &self.backends {
+            let identity = backend
+                .identity
+                .iter()
+                .flat_map(|(one, other)| [one, other]);
+            backend
+                .ca
+                .iter()
+                .chain(identity)
+                .for_each(|file| folders.of(file));
+        }
+        folders
+    }
+
+    /// For the vault: it writes beside its database only.
+    pub fn vault_folders(&self) -> Folders {
+        let mut folders = self.own();
+        if let Some(Vault {
+            tls,
+            store,
+            root_key,
+            registry,
+            ..
+        }) = &self.vault
+        {
+            folders.tls(tls);
+            folders.of(root_key);
+            folders.of(registry);
+            folders.write.push(folder(store));
+        }
+        folders
+    }
+
+    fn own(&self) -> Folders {
+        Folders {
+            read: vec![folder(&self.file)],
+            write: Vec::new(),
+        }
+    }
+}
+
+impl Folders {
+    fn of(&mut self, file: &Path) {
+        let folder = folder(file);
+        if !self.read.contains(&folder) {
+            self.read.push(folder);
+        }
+    }
+
+    fn tls(&mut self, tls: &ServerTls) {
+        let optional = tls.client_ca.iter().chain(&tls.client_crl);
+        for file in [&tls.certificate, &tls.key].into_iter().chain(optional) {
+            self.of(file);
+        }
+    }
+}
+
+/// The directory, since files are replaced by others of the same name.
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
