@@ -458,7 +458,8 @@ async fn proxy_03_a_refused_pair_is_named_in_the_log_and_the_next_good_one_taken
     assert_ne!(leaf().await, old);
 }
 
-/// nginx that wants a client certificate, and knows one name.
+/// nginx that wants a client certificate, and knows one name. One process: a master's workers
+/// would outlive it.
 struct Nginx {
     _running: Running,
     port: u16,
@@ -476,7 +477,7 @@ async fn nginx(ca: &Authority, name: &str) -> Nginx {
         ""
     };
     let text = format!(
-        r#"daemon off; worker_processes 1; {user} pid {folder}/nginx.pid; error_log stderr warn;
+        r#"daemon off; master_process off; {user} pid {folder}/nginx.pid; error_log stderr warn;
         events {{ worker_connections 64; }}
         http {{
             access_log off;
