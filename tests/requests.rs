@@ -819,3 +819,89 @@ async fn proxy_01_what_follows_a_refusal_is_never_a_request() {
     }
     assert!(backend.saw_nothing());
 }
+
+/// Answers that readers differ about: 502, and the connection they came on is used no more.
+#[tokio::test]
+async fn proxy_01_answers_that_are_refused() {
+    let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    for answer in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 0\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2, 0\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length : 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\r\n folded\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\0\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\rz: a\r\n\r\nok",
+        "HTTP/1.1 20 OK\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        "ok",
+    ] {
+        let backend = Backend::start(None, move |mut raw, _| async move {
+            while raw.head().await.is_some() {
+                raw.send(answer.to_owned() + poison).await;
+            }
+        })
+        .await;
+        let gateway = gateway(&backend);
+        for round in 1..=2 {
+            let mut client = gateway.h1().await;
+            client
+                .send("GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await;
+            let (head, body) = client.answer().await;
+            assert_eq!(status(&head), 502, "{answer:?}");
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "backend-broken", "{answer:?}");
+            assert_eq!(backend.connections(), round, "{answer:?}");
+        }
+    }
+}
+
+/// Bytes behind an answer that has no body are the start of nothing.
+#[tokio::test]
+async fn proxy_01_a_body_where_there_is_none_is_never_the_next_answer() {
+    let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    for (method, answer) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 204 No Content\r\ncontent-length: 6\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 6\r\n\r\n",
+        ),
+        ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    ] {
+        let backend = Backend::start(None, move |mut raw, _| async move {
+            while raw.head().await.is_some() {
+                raw.send(answer.to_owned() + poison).await;
+            }
+        })
+        .await;
+        let gateway = gateway(&backend);
+        let mut client = gateway.h1().await;
+        for late in [false, true, false] {
+            client
+                .send(format!("{method} /any HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+                .await;
+            let head = client.head().await.unwrap();
+            assert_eq!(status(&head), status(answer), "{answer:?}");
+            assert!(client.buffered().is_empty(), "{answer:?}");
+            if late {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode, response::Parts};
+use http::{Response, StatusCode, header, response::Parts};
 use hyper::body::Incoming;
 
 use super::body::answer::Answer;
@@ -47,6 +47,7 @@ pub async fn respond(
     if parts.status.is_informational() {
         return Err(Fault::new(Code::BackendBroken, Stage::Receive).into());
     }
+    framing(&parts)?;
     let format = match exchange.route.config.response {
         ResponseBody::Pass => None,
         ResponseBody::RestoreOwn(policy) => {
@@ -80,6 +81,21 @@ pub async fn respond(
     };
     story.answers(head.status);
     Ok(Response::from_parts(head, answer))
+}
+
+/// Chunks and nothing else, or no transfer coding: hyper would take another coding's bytes for the
+/// content, and of two framings choose one where another reader may choose the other (RFC 9112,
+/// section 6.3). None was asked for, since `TE` is never sent.
+fn framing(parts: &Parts) -> Result<(), Fault> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    let single = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    if single && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    Err(Fault::new(Code::BackendBroken, Stage::Receive))
 }
 
 /// The format in which identifiers can be put back; `None` where there are none to find (an

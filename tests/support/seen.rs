@@ -127,12 +127,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// `None`: it is not installed.
-    pub fn start(name: &'static str, folder: &Path) -> Option<Self> {
+    pub fn start(name: &'static str, folder: &Path) -> Self {
         let program = ["/usr/sbin", "/usr/local/sbin", "/usr/bin"]
             .iter()
             .map(|place| Path::new(place).join(name))
-            .find(|file| file.is_file())?;
+            .find(|file| file.is_file())
+            .unwrap_or_else(|| panic!("{name} is not installed; tests/run does that"));
         let origin = Origin::start();
         let address = free_address().unwrap();
         let folder = folder.join(name);
@@ -153,12 +153,12 @@ impl Server {
         process
             .wait_until(open, Duration::from_secs(30))
             .unwrap_or_else(|failure| panic!("{failure}"));
-        Some(Self {
+        Self {
             name,
             address,
             origin,
             _process: process,
-        })
+        }
     }
 
     /// What it has told so far, in order.
