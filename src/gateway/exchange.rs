@@ -28,8 +28,7 @@ use super::respond;
 use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
-use super::upstream::Link;
-use super::{head, rescue::of_request};
+use super::{head, rescue::of_request, upstream};
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
 
@@ -76,12 +75,11 @@ async fn forward(
     }
 
     // Upstream.
-    let worker = &conn.worker;
-    let mut link = worker.upstreams.link(route.config.backend).await?;
+    let link = conn.worker.upstreams.link(route.config.backend).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,
-        None => worker.upstreams.host(&link),
+        None => link.host(),
     };
     let head_request = parts.method == http::Method::HEAD;
     let mut request = Request::new(outgoing);
@@ -95,7 +93,8 @@ async fn forward(
     );
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
-    let response = send(story, &mut link, request).await?;
+    let own_host = route.config.host_upstream.is_none();
+    let (link, response) = upstream::send(story, link, request, own_host).await?;
 
     // And back.
     let exchange = respond::Exchange {
@@ -168,23 +167,6 @@ async fn prepare(
         first,
     };
     Ok((prepared, None))
-}
-
-/// Sends, and waits for the answer's head: `response_time` from the last byte that the backend
-/// took. An answer that comes before the request's end is passed on.
-async fn send(
-    story: &Arc<Story>,
-    link: &mut Link,
-    request: Request<Outgoing>,
-) -> Result<Response<Incoming>, Fault> {
-    let worker = &story.conn.worker;
-    let time = worker.shared.limits.response_time;
-    story.moves(false);
-    tokio::select! {
-        biased;
-        response = worker.upstreams.send(link, request) => response,
-        () = story.backend_silence(time) => Err(Fault::new(Code::BackendSlow, Stage::Receive)),
-    }
 }
 
 /// The target as a backend wants it: path and query, byte for byte.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::upstream::metrics::UpstreamMetrics;
 use crate::error::Fault;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,8 +48,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
-    pub upstream_opened: Counter,
-    pub upstream_reused: Counter,
+    pub upstream: UpstreamMetrics,
     pub hold_waits: Counter,
 }
 
@@ -93,8 +93,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
-            upstream_opened: Counter::default(),
-            upstream_reused: Counter::default(),
+            upstream: UpstreamMetrics::default(),
             hold_waits: Counter::default(),
         }
     }
@@ -165,16 +164,7 @@ impl Metrics {
             "TLS handshakes",
             self.handshakes_failed.clone(),
         );
-        r.register(
-            "upstream_opened",
-            "Backend connections",
-            self.upstream_opened.clone(),
-        );
-        r.register(
-            "upstream_reused",
-            "From the pool",
-            self.upstream_reused.clone(),
-        );
+        self.upstream.register(&mut r);
         r.register(
             "hold_waits",
             "Bodies that waited for the budget",

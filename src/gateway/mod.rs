@@ -13,7 +13,7 @@
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
 //! | [`body`] | hold, stream, break off |
-//! | [`upstream`] | pools |
+//! | [`upstream`] | backends: pools, health, limits, retries |
 //! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
 //! | [`rescue`] | the one place where a fault becomes an answer |
 //! | [`socket`] | a socket that resets unless its message was delivered |
@@ -90,13 +90,14 @@ pub fn start(
     let shared = Arc::new(share(config, link, metrics)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
-        workers.push(worker(config, gateway, &shared)?);
+        workers.push(worker(gateway, &shared)?);
     }
     let mut listeners = Vec::with_capacity(gateway.listen.len());
     for &address in &gateway.listen {
         let bound = listen::bind(address);
         listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
     }
+    shared.backends.watch();
     Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
 }
 
@@ -114,19 +115,15 @@ fn share(
         restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
         kinds: Arc::new(config.kinds.clone()),
         policies: config.policies.clone(),
+        backends: upstream::Backends::new(&config.backends, &config.limits, &metrics.upstream)?,
         metrics,
         link,
     })
 }
 
-fn worker(
-    config: &Config,
-    gateway: &config::Gateway,
-    shared: &Arc<Shared>,
-) -> Result<Worker, StartError> {
-    let metrics = shared.metrics.clone();
+fn worker(gateway: &config::Gateway, shared: &Arc<Shared>) -> Result<Worker, StartError> {
     Ok(Worker {
-        upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
+        upstreams: upstream::Upstreams::new(&shared.backends),
         shared: shared.clone(),
         access: AccessLog::new(gateway.access_log),
         mark: getrandom::u64().map_err(io::Error::other)?,

@@ -7,7 +7,7 @@ use super::body::hold::HoldBudget;
 use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
-use super::upstream::Upstreams;
+use super::upstream::{Backends, Upstreams};
 use crate::config::{self, Format, Limits};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::AccessLog;
@@ -27,6 +27,7 @@ pub struct Shared {
     pub restore: RestoreBudget,
     pub kinds: Arc<Kinds>,
     pub policies: Vec<Arc<Policy>>,
+    pub backends: Arc<Backends>,
     /// `None` only where no route has a domain.
     pub link: Option<Arc<VaultLink>>,
 }

@@ -92,6 +92,7 @@ impl Backend {
             region: None,
             ca: self.https.then(|| certificates.ca().to_owned()),
             identity: None,
+            care: config::Care::default(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::super::Backend;
 use super::super::raw::Table;
-use super::{Named, address, path_of, plain_name};
+use super::{Named, address, care, path_of, plain_name};
+use crate::limits;
 
 /// Every backend, in the order of the file.
 pub(super) fn all<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
@@ -47,6 +48,17 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         }
         urls.push(url);
     }
+    if urls.len() > limits::BACKEND_URLS {
+        findings.error(
+            &table.place_of("urls"),
+            format!("backend `{name}` has {} addresses", urls.len()),
+            format!(
+                "at most {}; give what is behind them one name",
+                limits::BACKEND_URLS
+            ),
+        );
+    }
+    let care = care::read(&table, urls.len());
     let region = table.text("region");
     let shaped = |r: &str| r.len() == 2 && r.bytes().all(|b| b.is_ascii_uppercase());
     if let Some(text) = region.as_ref().filter(|t| !shaped(t.value)) {
@@ -84,5 +96,6 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         region: region.map(|r| r.value.to_owned()),
         ca,
         identity: certificate.zip(key),
+        care,
     })
 }

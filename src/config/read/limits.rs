@@ -59,6 +59,8 @@ fn counts(table: &Table<'_>, limits: &mut Limits) {
     limits.depth = count("depth", 1..=512).unwrap_or(limits.depth);
     limits.restore = count("restore", 1..=1_000_000).unwrap_or(limits.restore);
     limits.connections = count("connections", 1..=1_000_000).unwrap_or(limits.connections);
+    limits.connection_requests =
+        count("connection_requests", 1..=1_000_000_000).unwrap_or(limits.connection_requests);
 }
 
 fn times(table: &Table<'_>, limits: &mut Limits) {
@@ -70,6 +72,8 @@ fn times(table: &Table<'_>, limits: &mut Limits) {
         ("connect_time", &mut limits.connect_time),
         ("response_time", &mut limits.response_time),
         ("drain_time", &mut limits.drain_time),
+        ("exchange_time", &mut limits.exchange_time),
+        ("connection_time", &mut limits.connection_time),
     ] {
         match table.duration(key) {
             Some(Duration::ZERO) => table.findings().error(
