@@ -443,3 +443,21 @@ pub const CONNECTION_TIME: Duration = Duration::from_secs(3600);
 /// Requests on one client connection, for the same reasons; a hundred thousand make a handshake
 /// cost nothing. *(configurable)*
 pub const CONNECTION_REQUESTS: usize = 100_000;
+
+// --- floods and slow peers ----------------------------------------------------------------
+
+/// HTTP/2 frames that cost work and carry nothing (`gateway/frames.rs`), of one connection: at
+/// once, and a second after that. A client that gives up all its streams (`STREAMS`) several times
+/// a second, and pings, stays below; a flood is through in a millisecond.
+pub const FLOOD_FRAMES: u32 = 1000;
+pub const FLOOD_RATE: u32 = 200;
+
+/// Bytes a second that a client's body must bring in the time in which it is waited for, beyond
+/// `BODY_IDLE_TIME`, and that a client must take of an answer in the time in which it blocks one:
+/// the slowest mobile network does ten times as much, an attacker with thousands of connections
+/// does a byte every half minute. *(configurable)*
+pub const BODY_RATE: usize = 240;
+
+/// Requests of a route with a rate between two times at which those are forgotten who have not
+/// come for long: so many keys of some tens of bytes, beyond those that are active.
+pub const RATE_TIDY: u32 = 4096;

@@ -264,6 +264,19 @@ pub struct Route {
     pub response_headers: Vec<String>,
     /// The Host that the backend sees; default: the backend's own.
     pub host_upstream: Option<String>,
+    /// How often one client may use it.
+    pub rate: Option<Rate>,
+    /// Bodies may come at any pace: `limits.body_rate` does not hold.
+    pub slow: bool,
+}
+
+/// `rate = { requests = 100, per = "1m", burst = 20 }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub requests: u32,
+    pub per: Duration,
+    /// At once; default: `requests`.
+    pub burst: u32,
 }
 
 /// `query = [{ name = "query", values = ["INSERT INTO results FORMAT JSONEachRow"] }, { name = "page" }]`
@@ -320,6 +333,11 @@ pub struct Limits {
     /// The oldest that a client connection gets, and the most requests on it.
     pub connection_time: Duration,
     pub connection_requests: usize,
+    /// Of one client address; IPv6: of a /64.
+    pub connections_per_address: usize,
+    /// Bytes a second that a client's body must bring while it is waited for, and that a client
+    /// must take; 0: any.
+    pub body_rate: usize,
 }
 
 impl Default for Limits {
@@ -342,6 +360,8 @@ impl Default for Limits {
             exchange_time: l::EXCHANGE_TIME,
             connection_time: l::CONNECTION_TIME,
             connection_requests: l::CONNECTION_REQUESTS,
+            connections_per_address: usize::MAX,
+            body_rate: l::BODY_RATE,
         }
     }
 }

@@ -49,13 +49,19 @@ async fn forward(
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
     let shared = &conn.worker.shared;
-    let body = Reader::of_client(body, story.clone());
+    let mut body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
     let head = head::check(&parts, conn.sni.as_deref())?;
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
     story.takes_route(index);
+    if !route.config.slow {
+        body.must_keep_pace();
+    }
     let peer = conn.peer.as_ref();
+    if let Some(rate) = &route.rate {
+        rate.take(peer, conn.address).map_err(Refused::later)?;
+    }
     let granted = plan::grant(shared, route, peer, &head, &parts, &body)?;
     let authority = head.authority.to_owned();
     let Granted { plan, own } = granted;

@@ -48,6 +48,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
+    pub floods: Counter,
     pub upstream: UpstreamMetrics,
     pub hold_waits: Counter,
 }
@@ -93,6 +94,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
+            floods: Counter::default(),
             upstream: UpstreamMetrics::default(),
             hold_waits: Counter::default(),
         }
@@ -163,6 +165,11 @@ impl Metrics {
             "handshakes_failed",
             "TLS handshakes",
             self.handshakes_failed.clone(),
+        );
+        r.register(
+            "floods",
+            "HTTP/2 connections closed for flooding",
+            self.floods.clone(),
         );
         self.upstream.register(&mut r);
         r.register(

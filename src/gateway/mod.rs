@@ -9,6 +9,7 @@
 //! | [`runtime`] | threads, and what is shared between them |
 //! | [`listen`] | sockets, the cap |
 //! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`], [`coarse`]) |
+//! | [`frames`], [`guests`], [`rates`] | HTTP/2 floods, connections of an address, requests of a client |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
@@ -23,12 +24,15 @@ pub mod body;
 pub mod clock;
 pub mod coarse;
 pub mod exchange;
+pub mod frames;
+pub mod guests;
 pub mod head;
 pub mod headers;
 pub mod listen;
 pub mod metrics;
 pub mod plan;
 pub mod query;
+pub mod rates;
 pub mod rescue;
 pub mod respond;
 pub mod restore_budget;
@@ -111,6 +115,10 @@ fn share(
         routes: routes.map_err(StartError::Route)?,
         limits: Arc::new(config.limits.clone()),
         unrouted: metrics.route("-"),
+        guests: guests::Guests::new(
+            config.limits.connections_per_address,
+            config.limits.connections,
+        ),
         hold: body::hold::HoldBudget::new(config.limits.hold_budget),
         restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
         kinds: Arc::new(config.kinds.clone()),

@@ -167,9 +167,14 @@ fn take(
     let Ok(stream) = tokio::net::TcpStream::from_std(accepted.stream) else {
         return;
     };
+    let address = stream.peer_addr().ok().map(|a| a.ip());
+    let Some(guest) = worker.shared.guests.enter(address) else {
+        worker.shared.metrics.connections_refused.inc();
+        return;
+    };
     let (worker, tls, stop) = (worker.clone(), tls.clone(), stop.clone());
     connections.spawn(async move {
-        let _place = accepted.place;
+        let _places = (accepted.place, guest);
         let metrics = worker.shared.metrics.clone();
         metrics.connections.inc();
         serve::connection(stream, worker, tls, stop).await;

@@ -5,6 +5,7 @@
 //! outlives its time-outs ([`Clock`] keeps them; hyper's own header timer would also close kept
 //! connections, and cost an allocation a request).
 
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
 use super::exchange::exchange;
+use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use crate::config::Limits;
@@ -37,6 +39,8 @@ pub struct Conn {
     /// Who the client's certificate says it is. A certificate of the right CA without an
     /// identity of ours counts as none.
     pub peer: Option<Peer>,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
     /// The name asked for in the handshake.
     pub sni: Option<String>,
     pub clock: Arc<Clock>,
@@ -85,19 +89,23 @@ async fn serve_h1(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
         _ = http.as_mut() => return,
-        verdict = watch.as_mut() => return closed(verdict),
+        verdict = watch.as_mut() => match verdict {
+            Verdict::Old => {}
+            verdict => return closed(verdict),
+        },
         () = stop.cancelled() => {}
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
         _ = http => {}
-        verdict = watch => closed(verdict),
+        verdict = conn.clock.watch(&limits, true) => closed(verdict),
     }
 }
 
 async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: CancellationToken) {
     let conn = Conn::new(worker, &stream, None);
-    let io = TokioIo::new(Watched::new(stream, conn.clock.clone()));
+    let counted = Counted::new(stream, conn.worker.shared.metrics.clone());
+    let io = TokioIo::new(Watched::new(counted, conn.clock.clone()));
     let limits = conn.worker.shared.limits.clone();
     let http = http2::Builder::new(Streams::new(&limits))
         .timer(TokioTimer::new())
@@ -120,8 +128,8 @@ async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
     http.as_mut().graceful_shutdown();
     let patience = match verdict {
         Some(Verdict::Idle) => limits::LINGER_TIME,
+        Some(Verdict::Old) | None => Duration::MAX,
         Some(_) => return,
-        None => Duration::MAX,
     };
     tokio::select! {
         _ = http => {}
@@ -157,6 +165,7 @@ impl Conn {
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         Arc::new(Self {
             peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
+            address: stream.get_ref().0.peer_addr().ok().map(|a| a.ip()),
             sni: session.server_name().map(str::to_owned),
             clock: Arc::new(Clock::default()),
             worker,
@@ -169,6 +178,7 @@ impl Conn {
 #[derive(Clone)]
 struct Streams {
     patience: Duration,
+    longest: Duration,
 }
 
 impl Streams {
@@ -176,6 +186,7 @@ impl Streams {
         let longest = limits.response_time.max(limits.connect_time);
         Self {
             patience: longest.max(limits::VAULT_TIME) + limits.body_idle_time,
+            longest: limits.exchange_time,
         }
     }
 }
@@ -188,7 +199,11 @@ where
     fn execute(&self, stream: F) {
         // Boxed once: a task's future is copied several times on its way. Dropped, a stream is
         // reset.
-        tokio::spawn(unless_stalled(self.patience, Box::pin(stream)));
+        tokio::spawn(unless_stalled(
+            self.patience,
+            self.longest,
+            Box::pin(stream),
+        ));
     }
 }
 

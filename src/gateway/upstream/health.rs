@@ -105,19 +105,15 @@ where
     let agent = HeaderValue::from_static("cryptonym-health");
     headers.insert(header::USER_AGENT, agent);
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let answer = async {
-        let answer = sender.send_request(request).await;
-        answer.map(|a| a.status()).map_err(io::Error::other)
-    };
-    // Dropped with it, at the latest when the time is over.
-    tokio::select! {
+    let mut answer = std::pin::pin!(sender.send_request(request));
+    // The connection is dropped with this, at the latest when the time is over. It may end in the
+    // moment in which it brings the answer.
+    let answer = tokio::select! {
         biased;
-        status = answer => status,
-        ended = connection => {
-            ended.map_err(io::Error::other)?;
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
-    }
+        answer = answer.as_mut() => answer,
+        _ = connection => answer.await,
+    };
+    answer.map(|a| a.status()).map_err(io::Error::other)
 }
 
 #[cfg(test)]
