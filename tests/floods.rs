@@ -152,11 +152,12 @@ async fn proxy_07_http_2_floods_close_the_connection_and_leave_the_others() {
         );
         let sent = flood(raw.await, one).await;
         println!("{}: closed after {sent} frames were sent", one.0);
-        // The library below has bounds of its own, for two of them; then it was the first.
+        // The library below has bounds of its own for some of them; then it was the first.
         let counted = gateway.metric("floods_total");
         assert!(counted <= (at + 1) as f64);
     }
-    assert!(gateway.metric("floods_total") >= 5.0, "{}", gateway.page());
+    // It has none for PING, SETTINGS, PRIORITY and what it does not know.
+    assert!(gateway.metric("floods_total") >= 4.0, "{}", gateway.page());
     let began = Instant::now();
     while gateway.metric("connections") > 1.0 {
         assert!(began.elapsed() < PATIENCE, "connections stay");
