@@ -40,6 +40,10 @@ pub const CHUNKS_IN_FLIGHT: usize = 2;
 /// bytes. What waits beside them (identifiers, sealed batches) takes about as much again.
 pub const AHEAD: usize = 512 * 1024;
 
+/// Segments of one body that wait so: each has a future of its own, and all are looked at when
+/// one is ready, so a body in tiny pieces must not make thousands of them.
+pub const AHEAD_SEGMENTS: usize = 64;
+
 /// The same for all bodies together, beyond one segment each: some 20 000 identifiers, which
 /// even a slow vault keeps within `VAULT_TIME`.
 pub const AHEAD_ALL: usize = 4 * 1024 * 1024;
@@ -233,6 +237,10 @@ pub const VAULT_RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 /// Loading the known set: ten million entries are 160 MB.
 pub const KNOWN_TIME: Duration = Duration::from_secs(300);
+
+/// Entries for which room is made before they come: 640 MB. A vault that announces more is either
+/// very large or wrong.
+pub const KNOWN_RESERVED: usize = 1 << 25;
 
 /// Known sets that the vault reads from its store at once: each waits for the disk most of the
 /// time, and tokio's blocking threads are there for the reveals too.
@@ -461,3 +469,25 @@ pub const BODY_RATE: usize = 240;
 /// Requests of a route with a rate between two times at which those are forgotten who have not
 /// come for long: so many keys of some tens of bytes, beyond those that are active.
 pub const RATE_TIDY: u32 = 4096;
+// --- the door: TLS and who stands before it -------------------------------------------------
+
+/// TLS handshakes at once, from the client's hello on. What waits for a place costs no more than
+/// a connection; 512 keep two cores busy at a round trip of 200 ms. *(configurable)*
+pub const HANDSHAKES: usize = 512;
+
+/// How often the gateway looks whether its TLS files have changed. A change counts when a second
+/// look finds it the same: certificate and key are two files, and nobody writes both at once.
+pub const TLS_FILES_TICK: Duration = Duration::from_secs(1);
+
+/// Bytes of a list of revoked certificates: a hundred thousand of them are 4 MB.
+pub const CRL_FILE: u64 = 16 * 1024 * 1024;
+
+/// Certificates beside the default one: more names than one gateway has routes for.
+pub const CERTIFICATES: usize = 1024;
+
+/// The longest line of PROXY protocol version 1, its end included (the specification, 2.1).
+pub const PROXY_LINE: usize = 107;
+
+/// Bytes behind the fixed part of a PROXY protocol header of version 2: addresses, and fields
+/// that are skipped. Load balancers send some hundred; a client certificate inside is 2 KB.
+pub const PROXY_HEADER: usize = 4096;

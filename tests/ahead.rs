@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -102,6 +103,50 @@ fn path_03_what_waits_is_bounded_for_each_body_and_for_all() {
 }
 
 #[test]
+fn path_03_a_body_in_tiny_pieces_makes_few_segments() {
+    let keeper = TestKeeper::new();
+    let mut rewriter = rewriter(&keeper);
+    let mut ahead = Ahead::default();
+    ahead.push(rewriter.push_ahead(&record(1)).unwrap());
+    // One long record, a byte at a time: nothing of it may leave, so nothing of it waits.
+    for byte in b"{\"id\":null,\"x\":\"" {
+        ahead.push(rewriter.push_ahead(&[*byte]).unwrap());
+    }
+    for _ in 0..10_000 {
+        ahead.push(rewriter.push_ahead(b"y").unwrap());
+    }
+    assert!(ahead.has_room(), "empty segments were counted");
+    ahead.push(rewriter.push_ahead(b"\"}\n").unwrap());
+    // And records that come one by one, each with somebody new.
+    let mut segments = 2;
+    while ahead.has_room() {
+        ahead.push(rewriter.push_ahead(&record(10 + segments)).unwrap());
+        segments += 1;
+    }
+    assert_eq!(segments, limits::AHEAD_SEGMENTS);
+}
+
+#[test]
+fn path_08_what_was_durable_in_another_store_does_not_leave() {
+    let keeper = TestKeeper::new();
+    let mut rewriter = rewriter(&keeper);
+    let mut ahead = Ahead::default();
+    keeper.known.lock().unwrap().push(keeper.of(1));
+    for n in [0, 1, 1] {
+        ahead.push(rewriter.push_ahead(&record(n)).unwrap());
+    }
+    assert!(first(&mut ahead).is_pending());
+    keeper.answer(0, Ok(()));
+    assert_eq!(leave(&mut ahead), keeper.rewritten(0));
+    keeper.retired.store(true, Relaxed);
+    let Poll::Ready(Err(fault)) = first(&mut ahead) else {
+        panic!("it left, or waits");
+    };
+    assert_eq!(fault.code, Code::NotReady);
+    assert!(ahead.is_empty());
+}
+
+#[test]
 fn path_08_the_way_ahead_gives_the_same_bytes_for_any_chunks() {
     let body: Vec<u8> = (0..300).flat_map(|n| record(n % 50)).collect();
     let keeper = TestKeeper::new();
@@ -165,6 +210,7 @@ struct TestKeeper {
     key: KindKey,
     known: Mutex<Vec<Pseudonym>>,
     asked: Mutex<Vec<Option<oneshot::Sender<Answer>>>>,
+    retired: AtomicBool,
 }
 
 impl TestKeeper {
@@ -174,6 +220,7 @@ impl TestKeeper {
             key: domain.kind(kinds().get(KindId(0))),
             known: Mutex::default(),
             asked: Mutex::default(),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -216,6 +263,10 @@ impl Keeper for TestKeeper {
 
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
         self.known.lock().unwrap().contains(pseudonym)
+    }
+
+    fn is_current(&self) -> bool {
+        !self.retired.load(Relaxed)
     }
 
     fn make_durable<'a>(

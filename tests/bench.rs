@@ -473,3 +473,44 @@ fn speed_02_it_says_plainly_why_it_cannot_measure() {
     );
     assert_eq!(said(&["--seconds", "0"], None).0, Some(2));
 }
+
+#[test]
+fn speed_02_growth_measures_what_is_known_and_what_is_long() {
+    let arguments = [
+        "growth",
+        "--subjects",
+        "3000,1000",
+        "--mib",
+        "1",
+        "--rounds",
+        "1",
+    ];
+    let document = Bench::new(&[&arguments[..], &["--json"]].concat()).json();
+    let subjects = document["subjects"].as_array().unwrap();
+    let held: Vec<u64> = subjects
+        .iter()
+        .map(|row| count(&row["vault_holds"]))
+        .collect();
+    assert_eq!(held, [1000, 3000]);
+    for row in subjects
+        .iter()
+        .chain(document["lengths"].as_array().unwrap())
+    {
+        // Replacing is never cheaper than passing the same bytes.
+        assert!(row["to_pass_through"].as_f64().unwrap() > 1.0, "{row}");
+    }
+    let text = Bench::new(&[
+        "growth",
+        "--subjects",
+        "1000",
+        "--mib",
+        "0",
+        "--rounds",
+        "1",
+    ])
+    .expect();
+    assert!(
+        text.contains("bytes/known") && !text.contains("peak MiB"),
+        "{text}"
+    );
+}

@@ -30,12 +30,18 @@ fn free_port() -> u16 {
 }
 
 fn start(certificates: &Certificates, backend: &Backend) -> Process {
+    start_with(certificates, backend, "")
+}
+
+/// `keys` are more of `[gateway]`.
+fn start_with(certificates: &Certificates, backend: &Backend, keys: &str) -> Process {
     let observe = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let text = format!(
         r#"
         [gateway]
         listen = ["127.0.0.1:0"]
         observe = "{observe}"
+        {keys}
         [gateway.tls]
         certificate = "certs/gateway.pem"
         key = "certs/gateway.key"
@@ -234,6 +240,30 @@ fn path_01_help_teaches_and_a_bad_configuration_is_exit_3() {
 }
 
 /// What stands behind a balancer that only looks whether a port is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn speed_01_without_an_access_log_other_lines_stay() {
+    let backend = Backend::answering(OK).await;
+    let certificates = Arc::new(Certificates::new());
+    for (keys, expected) in [("access_log = true", 2), ("access_log = false", 0)] {
+        let process = start_with(&certificates, &backend, keys);
+        let mut client = Raw::tls(process.address, certificates.client(&[b"http/1.1"], true)).await;
+        for _ in 0..2 {
+            client
+                .send("GET /pages/x HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await;
+            let head = client.head().await.unwrap();
+            assert_eq!(status(&head), 200);
+            client.body(&head).await.unwrap();
+        }
+        process.signal(Signal::TERM);
+        let (code, log) = process.end();
+        assert_eq!(code, Some(0));
+        let is_access = |line: &&str| line.contains("\"access\"");
+        assert_eq!(log.lines().filter(is_access).count(), expected, "{log}");
+        assert!(log.lines().any(|line| !is_access(&line)), "{log}");
+    }
+}
+
 #[test]
 fn speed_01_a_gateway_can_wait_for_its_lease_before_it_listens() {
     let mut whole = installation::Installation::prepare(

@@ -857,3 +857,31 @@ fn identifiers_are_normal() {
     );
     assert_eq!(out, identifier.as_bytes());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_08_a_wrong_record_is_refused_to_its_sender_alone() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    // The first two are batches of their own; the others wait and then share one.
+    for call in 0..40u32 {
+        let mut made = sights(&house, &lease, 10 * call..10 * call + 10);
+        let wrong = call % 16 == 7;
+        if wrong {
+            made[3].pseudonym.0[0] ^= 1;
+        }
+        let lease = lease.clone();
+        calls.spawn(async move { (wrong, lease.make_durable(made).await.map_err(|f| f.code)) });
+    }
+    while let Some(done) = calls.join_next().await {
+        let (wrong, result) = done.unwrap();
+        let expected = if wrong {
+            Err(Code::VaultRefused)
+        } else {
+            Ok(())
+        };
+        assert_eq!(result, expected);
+    }
+}

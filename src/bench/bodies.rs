@@ -120,8 +120,8 @@ impl Pool {
         });
         let bytes = bytes.max().unwrap_or(0);
         Self::of(
+            (0..).map(|index| generator.result_record(index)),
             |n, size| n < SINGLES.max(BATCH * BATCHES) || size < bytes,
-            |index| generator.result_record(index),
         )
     }
 
@@ -130,23 +130,35 @@ impl Pool {
     /// # Errors
     /// As [`Pool::new`].
     pub fn of_new_subjects(seed: u64, records: u64) -> Result<Self, Failure> {
-        let generator = Generator::new(seed);
-        Self::of(
-            |n, _| (n as u64) < records,
-            |index| ResultRecord {
-                subscriber: generator.subscriber(index),
-                ..generator.result_record(index)
-            },
-        )
+        Self::of_subjects(seed, 0..records)
     }
 
+    /// One record of each of these subjects; the same subject has the same record.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn of_subjects(
+        seed: u64,
+        subjects: impl IntoIterator<Item = u64>,
+    ) -> Result<Self, Failure> {
+        let generator = Generator::new(seed);
+        let record = |index| ResultRecord {
+            subscriber: generator.subscriber(index),
+            ..generator.result_record(index)
+        };
+        Self::of(subjects.into_iter().map(record), |_, _| true)
+    }
+
+    /// Takes records as long as it wants `more`, knowing how many there are and their bytes.
     fn of(
+        mut records: impl Iterator<Item = ResultRecord>,
         more: impl Fn(usize, usize) -> bool,
-        record: impl Fn(u64) -> ResultRecord,
     ) -> Result<Self, Failure> {
         let (mut text, mut lines, mut by_kit) = (Vec::new(), Vec::new(), HashMap::new());
         while more(lines.len(), text.len()) {
-            let record = record(lines.len() as u64);
+            let Some(record) = records.next() else {
+                break;
+            };
             let start = text.len();
             serde_json::to_writer(&mut text, &record)
                 .map_err(|error| Failure(format!("a record cannot be written: {error}")))?;

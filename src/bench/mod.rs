@@ -6,7 +6,7 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | [`speed`], [`first_sight`], [`soak`], [`vault`] | one command each |
+//! | [`speed`], [`first_sight`], [`growth`], [`soak`], [`vault`] | one command each |
 //! | [`place`], [`peers`], [`origin`], [`link`] | what is measured, and what stands around it |
 //! | [`bodies`], [`target`], [`drive`] | what is sent, where, and when |
 //! | [`measure`], [`meter`], [`histogram`], [`verify`] | one round, its cost, its latencies, its truth |
@@ -19,6 +19,7 @@ pub mod bodies;
 pub mod compare;
 pub mod drive;
 pub mod first_sight;
+pub mod growth;
 pub mod histogram;
 pub mod link;
 pub mod measure;
@@ -39,6 +40,7 @@ pub mod verify;
 pub enum Task {
     Speed(Box<speed::Options>),
     FirstSight(first_sight::Options),
+    Growth(growth::Options),
     Soak(soak::Options),
     Vault(vault::Options),
 }
@@ -56,6 +58,7 @@ pub fn run(task: &Task) -> Result<bool, Failure> {
             match task {
                 Task::Speed(options) => speed::run(options).await,
                 Task::FirstSight(options) => first_sight::run(*options).await,
+                Task::Growth(options) => growth::run(options.clone()).await,
                 Task::Soak(options) => soak::run(*options).await,
                 Task::Vault(options) => vault::run(*options).await,
             }

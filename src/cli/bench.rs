@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use crate::bench::bodies::Load;
 use crate::bench::speed::Aim;
-use crate::bench::{self, Task, first_sight, soak, speed, vault};
+use crate::bench::{self, Task, first_sight, growth, soak, speed, vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +20,7 @@ Examples:
   cryptonym bench first-sight --records 100000     every record about somebody new
   cryptonym bench soak --minutes 60 --rate 200     does memory grow?
   cryptonym bench vault                            the vault alone
+  cryptonym bench growth --subjects 1000000,10000000 --mib 0
 
 Without --target it starts a vault, a gateway and an origin of its own on free loopback ports,
 with generated people, and removes them at the end. docs/bench.md says what each column means.
@@ -41,6 +42,8 @@ pub struct Args {
 enum Other {
     /// New identifiers a second: every record waits for the vault's disk
     FirstSight(FirstSightArgs),
+    /// Whether a record costs more when more people are known, or a MiB more in a longer body
+    Growth(GrowthArgs),
     /// A fixed rate for a long time, one line a period; says whether memory grew
     Soak(SoakArgs),
     /// The vault alone, driven by the client that a gateway uses
@@ -195,6 +198,24 @@ struct FirstSightArgs {
 }
 
 #[derive(clap::Args)]
+struct GrowthArgs {
+    /// Known subjects, rising (may be repeated, or with commas)
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [50_000, 500_000], value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    subjects: Vec<u64>,
+
+    /// Length of a body in MiB (may be repeated, or with commas); 0: none of these rows
+    #[arg(long, value_name = "MIB", value_delimiter = ',', default_values_t = [1, 16, 128], value_parser = clap::value_parser!(u32).range(0..=2048))]
+    mib: Vec<u32>,
+
+    /// Rounds of each row; replaced and passed take turns
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+
+    #[command(flatten)]
+    out: OutArgs,
+}
+
+#[derive(clap::Args)]
 struct SoakArgs {
     /// How long
     #[arg(long, value_name = "M", default_value_t = 10.0, value_parser = positive)]
@@ -250,6 +271,13 @@ pub fn run(args: Args, _config: &Path) -> Exit {
             batch: args.batch as usize,
             connections: args.wire.connections as usize,
             http2: args.wire.http == "2",
+            seed: args.out.seed,
+            json: args.out.json,
+        }),
+        Some(Other::Growth(args)) => Task::Growth(growth::Options {
+            subjects: rising(args.subjects),
+            mib: args.mib.into_iter().filter(|mib| *mib > 0).collect(),
+            rounds: args.rounds as usize,
             seed: args.out.seed,
             json: args.out.json,
         }),
@@ -317,6 +345,12 @@ impl SpeedArgs {
             compare: self.compare,
         }
     }
+}
+
+fn rising(mut numbers: Vec<u64>) -> Vec<u64> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 /// A number above 0 and below a million.

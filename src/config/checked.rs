@@ -1,6 +1,6 @@
 //! The configuration as meant. A value of these types has been checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,13 @@ pub enum Mode {
 pub struct Gateway {
     pub listen: Vec<SocketAddr>,
     pub tls: ServerTls,
+    /// `[[gateway.certificate]]`: beside the one of `tls`, chosen by the name a client asks for.
+    pub certificates: Vec<NamedCertificate>,
+    /// `gateway.tls.sni_required`: a handshake that names no host is refused; default: it gets the
+    /// certificate of `tls`.
+    pub sni_required: bool,
+    /// Load balancers that say whose connection they hand on; `None`: no peer may say so.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub vault: VaultAddress,
     /// `observe = "127.0.0.1:9464"`: address of metrics and health, apart from traffic; `None`: off.
     pub observe: Option<SocketAddr>,
@@ -69,11 +76,53 @@ pub struct ServerTls {
     pub key: PathBuf,
     /// CA of client certificates.
     pub client_ca: Option<PathBuf>,
+    /// Certificates that this CA has revoked (gateway only; the vault has its registry).
+    pub client_crl: Option<PathBuf>,
     /// Whether a client without a certificate is refused in the handshake.
     pub client_certificate: ClientCertificate,
-    /// Whether clients may resume sessions (stateless tickets). Never where client certificates
-    /// are in use.
+    /// Whether clients may resume sessions (stateless tickets). Where client certificates are in
+    /// use, only if asked for.
     pub resumption: bool,
+}
+
+/// One `[[gateway.certificate]]`.
+#[derive(Clone, Debug)]
+pub struct NamedCertificate {
+    /// Host names in lower case, or `*.` and a host name; empty: the certificate's own.
+    pub names: Vec<String>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `proxy_protocol = { trusted = ["10.0.0.0/8"], required = true }`
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    /// Peers whose header is believed; never empty.
+    pub trusted: Vec<Network>,
+    /// Whether a trusted peer must send a header; default: yes.
+    pub required: bool,
+}
+
+/// An address block (RFC 4632): an address and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub bits: u8,
+}
+
+impl Network {
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        // A shift by the whole width (0 bits count) leaves nothing to compare.
+        match (self.address, ip) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => (net.to_bits() ^ ip.to_bits())
+                .checked_shr(32 - u32::from(self.bits))
+                .is_none_or(|rest| rest == 0),
+            (IpAddr::V6(net), IpAddr::V6(ip)) => (net.to_bits() ^ ip.to_bits())
+                .checked_shr(128 - u32::from(self.bits))
+                .is_none_or(|rest| rest == 0),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +167,8 @@ pub struct Backend {
     pub region: Option<String>,
     /// CA file for https; none: the system's roots.
     pub ca: Option<PathBuf>,
+    /// The name that its certificate must have and that SNI says; `None`: the host of the URL.
+    pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
     pub care: Care,
@@ -321,6 +372,7 @@ pub struct Limits {
     pub depth: usize,
     pub restore: usize,
     pub connections: usize,
+    pub handshakes: usize,
     pub handshake_time: Duration,
     pub head_time: Duration,
     pub idle_time: Duration,
@@ -350,6 +402,7 @@ impl Default for Limits {
             depth: l::DEPTH,
             restore: l::RESTORE,
             connections: l::CONNECTIONS,
+            handshakes: l::HANDSHAKES,
             handshake_time: l::HANDSHAKE_TIME,
             head_time: l::HEAD_TIME,
             idle_time: l::IDLE_TIME,

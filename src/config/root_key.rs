@@ -53,8 +53,11 @@ pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileErro
     if !meta.is_file() {
         return Err(fail("is no regular file".to_owned()));
     }
-    if meta.permissions().mode() & 0o077 != 0 {
-        let mode = meta.permissions().mode() & 0o7777;
+    let mode = meta.permissions().mode() & 0o7777;
+    // A mounted secret belongs to root, and its reader is this process's own group.
+    let mounted = meta.uid() == 0 && !rustix::process::getuid().is_root();
+    let others = if mounted { 0o037 } else { 0o077 };
+    if mode & others != 0 {
         return Err(fail(format!(
             "has mode {mode:04o}: others than its owner can reach it; chmod 600 it, and replace the key if others may have read it"
         )));

@@ -301,13 +301,19 @@ pub async fn unless_stalled<F: Future>(
     let end = last + longest;
     std::future::poll_fn(|cx| {
         let now = tokio::time::Instant::now();
+        // The timer's own wake is none: a future that was once woken by something else would
+        // otherwise be kept for ever by the timer that should end it.
+        let mut woken = true;
         while timer.as_mut().poll(cx).is_ready() {
             if now.duration_since(last) >= limit || now >= end {
                 return Poll::Ready(None);
             }
             timer.as_mut().reset((last + limit).min(end));
+            woken = false;
         }
-        last = now;
+        if woken {
+            last = now;
+        }
         future.as_mut().poll(cx).map(Some)
     })
     .await
@@ -401,5 +407,11 @@ mod tests {
         let ten = Duration::from_secs(10);
         assert_eq!(unless_stalled(ten, ten, slow()).await, Some(7));
         assert_eq!(unless_stalled(ten, limit, slow()).await, None);
+        let once = unless_stalled(limit, ten, async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::future::pending::<()>().await;
+        });
+        let given_up = tokio::time::timeout(20 * limit, once).await;
+        assert_eq!(given_up, Ok(None));
     }
 }

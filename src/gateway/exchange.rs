@@ -60,7 +60,7 @@ async fn forward(
     }
     let peer = conn.peer.as_ref();
     if let Some(rate) = &route.rate {
-        rate.take(peer, conn.address).map_err(Refused::later)?;
+        rate.take(peer, conn.source.ip()).map_err(Refused::later)?;
     }
     let granted = plan::grant(shared, route, peer, &head, &parts, &body)?;
     let authority = head.authority.to_owned();

@@ -102,6 +102,7 @@ fn authority(parts: &Parts) -> Result<&str, Fault> {
         return Err(fault(Code::Misdirected));
     }
     match (host, target) {
+        (Some(""), _) => Err(fault(Code::BadRequest)),
         (Some(host), Some(target)) if host.eq_ignore_ascii_case(target) => Ok(host),
         (Some(_), Some(_)) => Err(fault(Code::BadRequest)),
         (Some(host), None) => Ok(host),
@@ -254,6 +255,7 @@ mod tests {
         for (target, headers, sni, expect) in [
             ("/", &[][..], None, Code::BadRequest),
             ("/", &[one, one], None, Code::BadRequest),
+            ("/", &[("host", "")], None, Code::BadRequest),
             ("https://b.example/", &[one], None, Code::BadRequest),
             ("http://A.example:8443/", &[one], None, Code::Misdirected),
             ("/", &[("host", "a@b")], None, Code::BadRequest),

@@ -21,6 +21,8 @@ use crate::limits;
 /// A connection just accepted, with its place under the cap.
 pub struct Accepted {
     pub stream: std::net::TcpStream,
+    /// Who is at the other end of it: a client, or a load balancer.
+    pub peer: SocketAddr,
     pub place: OwnedSemaphorePermit,
 }
 
@@ -56,8 +58,8 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files, or a client that left in between: neither may spin or end this.
                 tracing::warn!(kind = ?error.kind(), "accept failed");
@@ -71,7 +73,11 @@ pub async fn accept(
             continue;
         };
         if let Ok(stream) = stream.into_std() {
-            deal(Accepted { stream, place });
+            deal(Accepted {
+                stream,
+                peer,
+                place,
+            });
         }
     }
 }

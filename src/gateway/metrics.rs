@@ -3,6 +3,8 @@
 //! What enters: route names, codes, sizes. What leaves: a Prometheus registry. What can never
 //! happen: a label that a message chose (labels are route names, codes and classes only).
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::door::counts::DoorMetrics;
 use super::upstream::metrics::UpstreamMetrics;
 use crate::error::Fault;
 
@@ -33,6 +36,20 @@ struct FaultLabels {
     stage: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabel {
+    side: &'static str,
+}
+
+/// One open connection, counted until it is dropped.
+pub struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Every family, and what belongs to no route.
@@ -46,8 +63,10 @@ pub struct Metrics {
     replaced: Family<RouteLabel, Counter>,
     first_sights: Family<RouteLabel, Counter>,
     pub connections: Gauge,
+    connections_open: Family<SideLabel, Gauge>,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
+    pub door: Arc<DoorMetrics>,
     pub floods: Counter,
     pub upstream: UpstreamMetrics,
     pub hold_waits: Counter,
@@ -92,8 +111,10 @@ impl Default for Metrics {
             replaced: Family::default(),
             first_sights: Family::default(),
             connections: Gauge::default(),
+            connections_open: Family::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
+            door: Arc::default(),
             floods: Counter::default(),
             upstream: UpstreamMetrics::default(),
             hold_waits: Counter::default(),
@@ -104,6 +125,22 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A client's connection, from its first byte on.
+    pub fn client_connection(&self) -> Open {
+        self.connection("client")
+    }
+
+    /// A backend's connection, pooled ones included.
+    pub fn backend_connection(&self) -> Open {
+        self.connection("backend")
+    }
+
+    fn connection(&self, side: &'static str) -> Open {
+        let gauge = self.connections_open.get_or_create(&SideLabel { side });
+        gauge.inc();
+        Open(gauge.clone())
     }
 
     /// The counters of one route; `-` for requests that found none.
@@ -157,6 +194,11 @@ impl Metrics {
             self.connections.clone(),
         );
         r.register(
+            "connections_open",
+            "Connections now, to clients and to backends",
+            self.connections_open.clone(),
+        );
+        r.register(
             "connections_refused",
             "Over the cap",
             self.connections_refused.clone(),
@@ -166,6 +208,7 @@ impl Metrics {
             "TLS handshakes",
             self.handshakes_failed.clone(),
         );
+        self.door.register(&mut r);
         r.register(
             "floods",
             "HTTP/2 connections closed for flooding",

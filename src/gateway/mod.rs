@@ -8,8 +8,9 @@
 //! |---|---|
 //! | [`runtime`] | threads, and what is shared between them |
 //! | [`listen`] | sockets, the cap |
-//! | [`serve`] | one connection: TLS, ALPN, time-outs ([`clock`], [`coarse`]) |
-//! | [`frames`], [`guests`], [`rates`] | HTTP/2 floods, connections of an address, requests of a client |
+//! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
+//! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
+//! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
@@ -23,9 +24,9 @@
 pub mod body;
 pub mod clock;
 pub mod coarse;
+pub mod door;
 pub mod exchange;
 pub mod frames;
-pub mod guests;
 pub mod head;
 pub mod headers;
 pub mod listen;
@@ -49,8 +50,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio_rustls::TlsAcceptor;
-
+use self::door::Door;
 use self::metrics::Metrics;
 pub use self::runtime::Running;
 use self::shared::{Shared, Worker};
@@ -58,7 +58,7 @@ use crate::config::{self, Config};
 use crate::limits;
 use crate::observe::access::AccessLog;
 use crate::tls::TlsError;
-use crate::tls::server::{Versions, server_config};
+use crate::tls::reload::Plan;
 use crate::vault_link::VaultLink;
 
 /// Why a gateway does not start.
@@ -90,7 +90,9 @@ pub fn start(
     metrics: Arc<Metrics>,
 ) -> Result<Running, StartError> {
     let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
-    let tls = server_config(&gateway.tls, Versions::Tls12And13, serve::ALPN)?;
+    let plan = tls_plan(gateway, &config.routes);
+    let proxies = gateway.proxy_protocol.clone();
+    let door = Door::new(plan, proxies, &config.limits, metrics.door.clone())?;
     let shared = Arc::new(share(config, link, metrics)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
@@ -102,7 +104,13 @@ pub fn start(
         listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
     }
     shared.backends.watch();
-    Ok(runtime::start(listeners, &TlsAcceptor::from(tls), workers)?)
+    Ok(runtime::start(listeners, door, workers)?)
+}
+
+/// Which TLS files this gateway serves, under which names.
+pub fn tls_plan(gateway: &config::Gateway, routes: &[config::Route]) -> Plan {
+    let hosts = routes.iter().filter_map(|r| r.host.clone());
+    Plan::of_gateway(gateway, hosts.collect(), serve::ALPN)
 }
 
 fn share(
@@ -115,15 +123,11 @@ fn share(
         routes: routes.map_err(StartError::Route)?,
         limits: Arc::new(config.limits.clone()),
         unrouted: metrics.route("-"),
-        guests: guests::Guests::new(
-            config.limits.connections_per_address,
-            config.limits.connections,
-        ),
         hold: body::hold::HoldBudget::new(config.limits.hold_budget),
         restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
         kinds: Arc::new(config.kinds.clone()),
         policies: config.policies.clone(),
-        backends: upstream::Backends::new(&config.backends, &config.limits, &metrics.upstream)?,
+        backends: upstream::Backends::new(&config.backends, &config.limits, &metrics)?,
         metrics,
         link,
     })

@@ -16,7 +16,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::guests::network;
+use super::door::places::network;
 use crate::config;
 use crate::limits;
 use crate::tls::identity::{Peer, Role};
@@ -47,10 +47,10 @@ impl Rate {
     ///
     /// # Errors
     /// After how long there is room for one again.
-    pub fn take(&self, peer: Option<&Peer>, address: Option<IpAddr>) -> Result<(), Duration> {
+    pub fn take(&self, peer: Option<&Peer>, address: IpAddr) -> Result<(), Duration> {
         let key = match peer.filter(|p| p.role == Role::Client) {
             Some(peer) => self.seeds.hash_one((0, peer.id.as_str())),
-            None => self.seeds.hash_one((1, address.map(network))),
+            None => self.seeds.hash_one((1, network(address))),
         };
         if self.asked.fetch_add(1, Relaxed) % limits::RATE_TIDY == limits::RATE_TIDY - 1 {
             self.limiter.retain_recent();
@@ -82,13 +82,13 @@ mod tests {
     fn each_client_has_its_own_burst_and_is_told_when_to_come_back() {
         let hour = Duration::from_secs(3600);
         let rate = rate(60, hour, 3);
-        let at = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
+        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
         for last in [1, 2] {
             assert!((0..3).all(|_| rate.take(None, at(last)).is_ok()));
             let wait = rate.take(None, at(last)).unwrap_err();
             assert!(wait <= hour / 60 && wait > hour / 61, "{wait:?}");
         }
-        let v6 = |text: &str| Some(text.parse().unwrap());
+        let v6 = |text: &str| text.parse().unwrap();
         assert!((0..3).all(|_| rate.take(None, v6("2001:db8::1")).is_ok()));
         assert!(rate.take(None, v6("2001:db8::2")).is_err(), "one network");
         assert!(rate.take(None, v6("2001:db8:0:1::1")).is_ok());
@@ -110,7 +110,7 @@ mod tests {
     fn who_has_not_come_for_a_while_is_forgotten() {
         let rate = rate(1000, Duration::from_millis(1), 1);
         for n in 0..3 * limits::RATE_TIDY {
-            let _ = rate.take(None, Some(IpAddr::from(n.to_be_bytes())));
+            let _ = rate.take(None, IpAddr::from(n.to_be_bytes()));
         }
         let most = limits::RATE_TIDY as usize + 1;
         assert!(rate.remembered() <= most, "{}", rate.remembered());

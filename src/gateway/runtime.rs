@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::door::{self, Door};
 use super::listen::{self, Accepted};
 use super::serve;
 use super::shared::Worker;
@@ -34,6 +34,7 @@ use crate::limits;
 /// A gateway at work. Dropped without [`Running::drain`], it stops at once.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    door: Arc<Door>,
     accepting: CancellationToken,
     serving: CancellationToken,
     threads: Vec<JoinHandle<()>>,
@@ -51,16 +52,14 @@ pub fn control() -> io::Result<Runtime> {
 ///
 /// # Errors
 /// A thread or runtime cannot be made.
-pub fn start(
-    listeners: Vec<TcpListener>,
-    tls: &TlsAcceptor,
-    workers: Vec<Worker>,
-) -> io::Result<Running> {
+pub fn start(listeners: Vec<TcpListener>, door: Door, workers: Vec<Worker>) -> io::Result<Running> {
+    let door = Arc::new(door);
     let mut running = Running {
         addresses: listeners
             .iter()
             .filter_map(|l| l.local_addr().ok())
             .collect(),
+        door: door.clone(),
         accepting: CancellationToken::new(),
         serving: CancellationToken::new(),
         threads: Vec::with_capacity(workers.len()),
@@ -70,36 +69,43 @@ pub fn start(
     };
     let metrics = first.shared.metrics.clone();
     let cap = Arc::new(Semaphore::new(first.shared.limits.connections));
-    let mut doors = Vec::with_capacity(workers.len());
+    let mut inboxes = Vec::with_capacity(workers.len());
     for (number, worker) in workers.into_iter().enumerate() {
-        let (door, arrivals) = mpsc::unbounded_channel();
-        doors.push(door);
+        let (inbox, arrivals) = mpsc::unbounded_channel();
+        inboxes.push(inbox);
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (tls, stop) = (tls.clone(), running.serving.clone());
+        let (door, stop) = (door.clone(), running.serving.clone());
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         running.threads.push(thread.spawn(move || {
-            runtime.block_on(work(Arc::new(worker), tls, arrivals, stop));
+            runtime.block_on(work(Arc::new(worker), door, arrivals, stop));
             runtime.shutdown_background();
         })?);
     }
     let next = Arc::new(AtomicUsize::new(0));
     for listener in listeners {
-        let (doors, next) = (doors.clone(), next.clone());
+        let (inboxes, next) = (inboxes.clone(), next.clone());
         // The channel is bounded by the cap: each message holds a place under it.
         let deal = move |accepted| {
-            let turn = next.fetch_add(1, Relaxed) % doors.len();
-            let _ = doors[turn].send(accepted);
+            let turn = next.fetch_add(1, Relaxed) % inboxes.len();
+            let _ = inboxes[turn].send(accepted);
         };
         let (cap, metrics) = (cap.clone(), metrics.clone());
         let stop = running.accepting.clone();
         tokio::spawn(listen::accept(listener, cap, metrics, stop, deal));
     }
+    tokio::spawn(door::watch(door, running.accepting.clone()));
     Ok(running)
 }
 
 impl Running {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What lets clients in: its TLS files can be read again at any time (they also are whenever
+    /// they change).
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// Stops accepting, lets requests in flight end for at most `drain_time`, and returns when
@@ -128,7 +134,7 @@ impl Drop for Running {
 /// One worker: its connections, its pools' broom, its access log's flush.
 async fn work(
     worker: Arc<Worker>,
-    tls: TlsAcceptor,
+    door: Arc<Door>,
     mut arrivals: mpsc::UnboundedReceiver<Accepted>,
     stop: CancellationToken,
 ) {
@@ -138,7 +144,7 @@ async fn work(
     loop {
         tokio::select! {
             accepted = arrivals.recv() => match accepted {
-                Some(accepted) => take(accepted, &worker, &tls, &stop, &connections),
+                Some(accepted) => take(accepted, &worker, &door, &stop, &connections),
                 None => break,
             },
             _ = broom.tick() => worker.upstreams.sweep(),
@@ -160,24 +166,19 @@ async fn work(
 fn take(
     accepted: Accepted,
     worker: &Arc<Worker>,
-    tls: &TlsAcceptor,
+    door: &Arc<Door>,
     stop: &CancellationToken,
     connections: &TaskTracker,
 ) {
     let Ok(stream) = tokio::net::TcpStream::from_std(accepted.stream) else {
         return;
     };
-    let address = stream.peer_addr().ok().map(|a| a.ip());
-    let Some(guest) = worker.shared.guests.enter(address) else {
-        worker.shared.metrics.connections_refused.inc();
-        return;
-    };
-    let (worker, tls, stop) = (worker.clone(), tls.clone(), stop.clone());
+    let (worker, door, stop) = (worker.clone(), door.clone(), stop.clone());
     connections.spawn(async move {
-        let _places = (accepted.place, guest);
+        let _place = accepted.place;
         let metrics = worker.shared.metrics.clone();
         metrics.connections.inc();
-        serve::connection(stream, worker, tls, stop).await;
+        serve::connection(stream, accepted.peer, worker, door, stop).await;
         metrics.connections.dec();
     });
 }

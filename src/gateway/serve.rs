@@ -1,11 +1,11 @@
-//! One client connection, from handshake to close.
+//! One client connection, from the door to close.
 //!
 //! What enters: a TCP stream. What leaves: nothing; every request on it goes to [`exchange`].
 //! What can never happen: hyper guesses the protocol (ALPN has decided it), or the connection
 //! outlives its time-outs ([`Clock`] keeps them; hyper's own header timer would also close kept
 //! connections, and cost an allocation a request).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,19 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
+use super::door::roll::Member;
+use super::door::{Door, Guest};
 use super::exchange::exchange;
 use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
+use super::story;
 use crate::config::Limits;
+use crate::error::Code;
 use crate::limits;
 use crate::tls::identity::Peer;
 
@@ -39,10 +41,11 @@ pub struct Conn {
     /// Who the client's certificate says it is. A certificate of the right CA without an
     /// identity of ours counts as none.
     pub peer: Option<Peer>,
-    /// Where it comes from.
-    pub address: Option<IpAddr>,
     /// The name asked for in the handshake.
     pub sni: Option<String>,
+    /// Where the client is: as a trusted load balancer says, else as the socket does. For limits;
+    /// personal data, so never logged.
+    pub source: SocketAddr,
     pub clock: Arc<Clock>,
     /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
     pub delivery: Option<Arc<Delivery>>,
@@ -51,33 +54,39 @@ pub struct Conn {
 /// Serves one connection until it ends, or `stop` and then its last answer.
 pub async fn connection(
     tcp: TcpStream,
+    peer: SocketAddr,
     worker: Arc<Worker>,
-    tls: TlsAcceptor,
+    door: Arc<Door>,
     stop: CancellationToken,
 ) {
-    let time = worker.shared.limits.handshake_time;
+    let _open = worker.shared.metrics.client_connection();
     // Without it Nagle's algorithm holds the last part of an answer back.
     let _ = tcp.set_nodelay(true);
-    let stream = tokio::select! {
-        accepted = tokio::time::timeout(time, tls.accept(tcp)) => match accepted {
-            Ok(Ok(stream)) => stream,
-            _ => {
-                worker.shared.metrics.handshakes_failed.inc();
-                return;
-            }
-        },
+    let entered = tokio::select! {
+        entered = door.enter(tcp, peer, &stop) => entered,
         () = stop.cancelled() => return,
     };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_h2(stream, worker, stop).await;
+    drop(door);
+    let guest = match entered {
+        Ok(guest) => guest,
+        Err(reason) => {
+            let metrics = &worker.shared.metrics;
+            metrics.handshakes_failed.inc();
+            metrics.door.turned_away(reason);
+            return;
+        }
+    };
+    if guest.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_h2(guest, worker, stop).await;
     } else {
-        serve_h1(stream, worker, stop).await;
+        serve_h1(guest, worker, stop).await;
     }
 }
 
-async fn serve_h1(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: CancellationToken) {
+async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     let delivery = Arc::new(Delivery::default());
-    let conn = Conn::new(worker, &stream, Some(delivery.clone()));
+    let conn = Conn::new(worker, &guest, Some(delivery.clone()));
+    let Guest { stream, member, .. } = guest;
     let guarded = Guarded::new(stream, delivery);
     let io = TokioIo::new(Watched::new(guarded, conn.clock.clone()));
     // At most 100 fields is hyper's own default, and cheapest so; `head::check` counts for both.
@@ -88,22 +97,33 @@ async fn serve_h1(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
     let limits = conn.worker.shared.limits.clone();
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
-        _ = http.as_mut() => return,
-        verdict = watch.as_mut() => match verdict {
-            Verdict::Old => {}
-            verdict => return closed(verdict),
-        },
-        () = stop.cancelled() => {}
+        ended = http.as_mut() => return unparsed(&conn, ended),
+        verdict = watch.as_mut() => {
+            closed(verdict);
+            match verdict {
+                Verdict::Old => {}
+                // Nothing is on its way, so this ends at once, and with a close_notify.
+                Verdict::Idle => {
+                    http.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(limits::LINGER_TIME, http).await;
+                    return;
+                }
+                _ => return,
+            }
+        }
+        () = leave(member.as_ref(), &stop).cancelled() => {}
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
-        _ = http => {}
+        ended = http => unparsed(&conn, ended),
         verdict = conn.clock.watch(&limits, true) => closed(verdict),
+        () = cut(leave(member.as_ref(), &stop), &limits) => {}
     }
 }
 
-async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: CancellationToken) {
-    let conn = Conn::new(worker, &stream, None);
+async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
+    let conn = Conn::new(worker, &guest, None);
+    let Guest { stream, member, .. } = guest;
     let counted = Counted::new(stream, conn.worker.shared.metrics.clone());
     let io = TokioIo::new(Watched::new(counted, conn.clock.clone()));
     let limits = conn.worker.shared.limits.clone();
@@ -122,7 +142,7 @@ async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
     let verdict = tokio::select! {
         _ = http.as_mut() => return,
         verdict = watch.as_mut() => Some(verdict),
-        () = stop.cancelled() => None,
+        () = leave(member.as_ref(), &stop).cancelled() => None,
     };
     // GOAWAY, then as long as the streams take; a peer that is only idle gets a moment.
     http.as_mut().graceful_shutdown();
@@ -135,7 +155,29 @@ async fn serve_h2(stream: TlsStream<TcpStream>, worker: Arc<Worker>, stop: Cance
         _ = http => {}
         () = tokio::time::sleep(patience) => {}
         verdict = conn.clock.watch(&limits, false), if patience == Duration::MAX => closed(verdict),
+        () = cut(leave(member.as_ref(), &stop), &limits) => {}
     }
+}
+
+/// A head that is no HTTP never becomes a request: hyper has answered it by a status alone.
+fn unparsed(conn: &Conn, ended: Result<(), hyper::Error>) {
+    match ended {
+        Err(error) if error.is_parse_too_large() => story::unparsed(conn, Code::HeadTooLarge),
+        Err(error) if error.is_parse() => story::unparsed(conn, Code::BadRequest),
+        _ => {}
+    }
+}
+
+/// Waits for that, and then for as long as requests in flight have.
+async fn cut(leave: &CancellationToken, limits: &Limits) {
+    leave.cancelled().await;
+    tokio::time::sleep(limits.drain_time).await;
+}
+
+/// What ends a connection before its time: the gateway stops, or its certificate is not let in
+/// any more. Requests in flight have `drain_time` then.
+fn leave<'a>(member: Option<&'a Member>, stop: &'a CancellationToken) -> &'a CancellationToken {
+    member.map_or(stop, Member::leave)
 }
 
 fn closed(verdict: Verdict) {
@@ -156,17 +198,13 @@ impl Conn {
         self.delivery.is_none()
     }
 
-    fn new(
-        worker: Arc<Worker>,
-        stream: &TlsStream<TcpStream>,
-        delivery: Option<Arc<Delivery>>,
-    ) -> Arc<Self> {
-        let session = stream.get_ref().1;
+    fn new(worker: Arc<Worker>, guest: &Guest, delivery: Option<Arc<Delivery>>) -> Arc<Self> {
+        let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         Arc::new(Self {
             peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
-            address: stream.get_ref().0.peer_addr().ok().map(|a| a.ip()),
             sni: session.server_name().map(str::to_owned),
+            source: guest.source,
             clock: Arc::new(Clock::default()),
             worker,
             delivery,

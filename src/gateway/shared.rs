@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::body::hold::HoldBudget;
-use super::guests::Guests;
 use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
@@ -24,7 +23,6 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Counters of requests that found no route.
     pub unrouted: RouteMetrics,
-    pub guests: Arc<Guests>,
     pub hold: HoldBudget,
     pub restore: RestoreBudget,
     pub kinds: Arc<Kinds>,

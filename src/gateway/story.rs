@@ -15,7 +15,7 @@ use super::coarse::Moment;
 use super::metrics::Sample;
 use super::serve::Conn;
 use super::shared::RequestId;
-use crate::error::Fault;
+use crate::error::{Code, Fault, Stage};
 use crate::observe::access::Line;
 use crate::rewrite::Summary;
 
@@ -203,6 +203,40 @@ impl Drop for Story {
             whole: self.delivered.load(Relaxed),
         });
     }
+}
+
+/// Logs and counts a head that never became a request. Without it a scan for parser faults
+/// would leave no trace.
+pub fn unparsed(conn: &Conn, code: Code) {
+    let worker = &conn.worker;
+    let fault = Fault::new(code, Stage::Head);
+    worker.shared.unrouted.add(&Sample {
+        status: code.status(),
+        seconds: 0.0,
+        bytes_in: 0,
+        bytes_out: 0,
+        records: 0,
+        replaced: 0,
+        first_sights: 0,
+        fault: Some(&fault),
+    });
+    let id = worker.request_id();
+    worker.access.write(&Line {
+        request: (id.mark, id.number),
+        route: None,
+        method: "other",
+        protocol: "http/1.1",
+        status: code.status(),
+        client: conn.peer.as_ref().map(|p| p.id.as_str()),
+        bytes_in: 0,
+        bytes_out: 0,
+        micros: 0,
+        records: 0,
+        replaced: 0,
+        first_sights: 0,
+        code: Some(code.name()),
+        whole: true,
+    });
 }
 
 /// A method name of the standard; what a client made up is not repeated.

@@ -183,7 +183,19 @@ impl Batch {
     /// Takes one more normal form, to be derived under `key`.
     #[inline]
     pub fn push(&mut self, key: &KindKey, normal: &[u8]) {
+        if self.0.len() == self.0.capacity() {
+            self.grow();
+        }
         self.0.push(key.begin(normal));
+    }
+
+    /// By hand, since a vector that grows leaves what it held, unwiped, where it was.
+    #[cold]
+    fn grow(&mut self) {
+        let mut larger = Vec::with_capacity((2 * self.0.len()).max(4));
+        larger.extend_from_slice(&self.0);
+        self.0.zeroize();
+        self.0 = larger;
     }
 
     pub fn len(&self) -> usize {

@@ -88,7 +88,7 @@ impl KeyedHmac {
 /// [`Begun::outer`]. Those of many messages wait for nothing of each other, so a processor does
 /// two or three at a time, if each step is done for all of them before the next. Behind `turn`
 /// nothing of the message is left in it; who drops it before wipes it.
-#[derive(Zeroize)]
+#[derive(Clone, Zeroize)]
 pub(super) struct Begun {
     state: [u32; 8],
     block: [u8; BLOCK],

@@ -15,6 +15,12 @@ pub trait Keeper: Send + Sync {
     /// Whether this pseudonym's recovery record is known durable.
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool;
 
+    /// Whether what this keeper has called durable still is: `false` once the vault's store has
+    /// become another.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// Appends the places, in order, of those that [`Keeper::is_durable`] is not true of.
     fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {
         let places = pseudonyms.iter().enumerate();
@@ -39,6 +45,10 @@ impl Keeper for Lease {
 
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
         Lease::is_durable(self, pseudonym)
+    }
+
+    fn is_current(&self) -> bool {
+        Lease::is_current(self)
     }
 
     fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {

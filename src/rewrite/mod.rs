@@ -112,7 +112,7 @@ impl Rewriter {
         // Pseudonyms are often longer than what they stand for; an eighth saves most regrowths.
         let mut bytes = Vec::with_capacity(chunk.len() + chunk.len() / 8);
         let durable = self.step(chunk, false, &mut bytes)?;
-        Ok(Held::new(bytes, durable))
+        Ok(Held::new(bytes, durable, self.resolver.keeper()))
     }
 
     /// As [`Rewriter::finish`], without waiting.
@@ -122,7 +122,7 @@ impl Rewriter {
     pub fn finish_ahead(&mut self) -> Result<Held, Fault> {
         let mut bytes = Vec::new();
         let durable = self.step(&[], true, &mut bytes)?;
-        Ok(Held::new(bytes, durable))
+        Ok(Held::new(bytes, durable, self.resolver.keeper()))
     }
 
     /// What has been seen so far.
@@ -143,7 +143,7 @@ impl Rewriter {
         if let Some(durable) = self.step(chunk, last, out)? {
             // Taken back while it waits. Poisoned meanwhile, so that a wait that fails or is
             // dropped cannot be followed by another step.
-            let held = Held::new(out.split_off(start), Some(durable));
+            let held = Held::new(out.split_off(start), Some(durable), None);
             self.poisoned = true;
             out.extend_from_slice(&held.await?);
             self.poisoned = false;

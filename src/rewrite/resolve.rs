@@ -11,6 +11,7 @@
 //! same way ([`Resolver::answer`]).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::ahead::Durable;
 use super::{Job, Keeper, Summary};
@@ -431,6 +432,11 @@ impl Resolver {
             start,
             end: self.arena.len(),
         })
+    }
+
+    /// Who knows what is durable, if the body has pseudonyms.
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.job.keeper.clone()
     }
 
     /// Sends the segment's new identifiers to the vault, when polled, and waits for all of them;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::limits;
@@ -91,6 +91,24 @@ pub fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
+/// Every list of revoked certificates of a PEM file (`X509 CRL`, RFC 7468, section 6); at least one.
+///
+/// # Errors
+/// The file cannot be read, or holds no list, or a broken one.
+pub fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let text = read_up_to(path, limits::CRL_FILE)?;
+    let all: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
+    let all =
+        all.map_err(|e| TlsError::new(path, broken_pem(&e, "list of revoked certificates")))?;
+    if all.is_empty() {
+        return Err(TlsError::new(
+            path,
+            "holds no list of revoked certificates; expected a PEM block BEGIN X509 CRL",
+        ));
+    }
+    Ok(all)
+}
+
 /// Who beside the owner can read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
@@ -117,8 +135,12 @@ pub fn exposure(path: &Path) -> Result<Exposure, TlsError> {
 
 /// Reads a small file; wiped when dropped, since it may hold a key.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    read_up_to(path, limits::PEM_FILE)
+}
+
+fn read_up_to(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let size = fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
-    if size > limits::PEM_FILE {
+    if size > most {
         return Err(TlsError::new(path, "is too large to be a PEM file"));
     }
     fs::read(path)

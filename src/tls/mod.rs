@@ -17,7 +17,10 @@ pub mod facts;
 pub mod files;
 pub mod identity;
 pub mod issue;
+pub mod reload;
 pub mod server;
+pub mod sni;
+pub mod trust;
 
 pub use client::client_config;
 pub use facts::{Facts, not_after};
@@ -98,6 +101,7 @@ pub(crate) mod testing {
                 certificate: self.server_certificate.clone(),
                 key: self.server_key.clone(),
                 client_ca: Some(self.ca.clone()),
+                client_crl: None,
                 client_certificate,
                 resumption: true,
             }

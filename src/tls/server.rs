@@ -1,20 +1,22 @@
 //! Server side.
 //!
 //! What enters: a certificate, its key and whom to let in. What leaves: a rustls configuration.
-//! What can never happen: a session of an authenticated client is resumed. A resumed session
-//! keeps the identity of its first handshake, so a client revoked since then would live on in
-//! its tickets; where client certificates are in use there are none.
+//! What can never happen: a session of an authenticated client is resumed where nobody has asked
+//! for it. A resumed session keeps the identity of its first handshake; [`super::trust`] says
+//! what a gateway that resumes does about it.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig};
 
 pub use super::files::TlsError;
+use super::trust::Trust;
 use super::{files, provider};
-use crate::config::{ClientCertificate, ServerTls};
+use crate::config::ServerTls;
 
 /// Versions a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub enum Versions {
     Tls13,
 }
 
-/// A server's TLS: its certificate, its versions, its ALPN protocols (most wanted first), and
-/// whether client certificates are asked for or required.
+/// A server's TLS: its certificate (whatever name a client asks for), its versions, its ALPN
+/// protocols (most wanted first), and whether client certificates are asked for or required.
 ///
 /// # Errors
 /// File, what is wrong with it, what to do; never key bytes.
@@ -35,38 +37,40 @@ pub fn server_config(
     versions: Versions,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = files::certificates(&tls.certificate)?;
-    let key = files::key(&tls.key)?;
+    let certified = certified(&tls.certificate, &tls.key)?;
+    let resolver = Arc::new(SingleCertAndKey::from(certified));
+    build(
+        &tls.certificate,
+        versions,
+        alpn,
+        &Trust::load(tls)?,
+        resolver,
+    )
+}
+
+/// A configuration of its parts. `file`: what an error is about.
+pub(super) fn build(
+    file: &Path,
+    versions: Versions,
+    alpn: &[&[u8]],
+    trust: &Trust,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let protocols: &[_] = match versions {
         Versions::Tls12And13 => &[&TLS13, &TLS12],
         Versions::Tls13 => &[&TLS13],
     };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(protocols)
-        .map_err(|e| TlsError::new(&tls.certificate, e.to_string()))?;
-    let builder = match tls.client_certificate {
-        ClientCertificate::None => builder.with_no_client_auth(),
-        asked => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(client_roots(tls)?, provider());
-            let verifier = match asked {
-                ClientCertificate::Required => verifier,
-                _ => verifier.allow_unauthenticated(),
-            };
-            let verifier = verifier
-                .build()
-                .map_err(|e| TlsError::new(&tls.certificate, e.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        .map_err(|e| TlsError::new(file, e.to_string()))?;
+    let builder = match &trust.verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
     };
-    let mut config = builder
-        .with_single_cert(certificates, key)
-        .map_err(|e| mismatch(&tls.certificate, &tls.key, &e))?;
+    let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    if tls.resumption && tls.client_certificate == ClientCertificate::None {
-        // Stateless tickets under keys that rotate themselves: nothing to revoke here.
-        config.ticketer =
-            Ticketer::new().map_err(|e| TlsError::new(&tls.certificate, e.to_string()))?;
+    if let Some(ticketer) = &trust.ticketer {
+        config.ticketer = ticketer.clone();
     } else {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -74,14 +78,11 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-fn client_roots(tls: &ServerTls) -> Result<Arc<RootCertStore>, TlsError> {
-    let path = tls.client_ca.as_ref().ok_or_else(|| {
-        TlsError::new(
-            &tls.certificate,
-            "client certificates are asked for, but no client_ca says whose",
-        )
-    })?;
-    files::roots(path).map(Arc::new)
+/// A certificate chain with the key that belongs to it.
+pub(super) fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let chain = files::certificates(certificate)?;
+    CertifiedKey::from_der(chain, files::key(key)?, &provider())
+        .map_err(|e| mismatch(certificate, key, &e))
 }
 
 /// rustls's reasons for refusing a certificate with its key, in our words.
@@ -110,14 +111,16 @@ pub(super) fn mismatch(
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::config::ClientCertificate;
 
     #[test]
-    fn no_tickets_where_client_certificates_are_in_use() {
+    fn no_tickets_where_resumption_is_off() {
         let dir = tempfile::tempdir().unwrap();
         let made = Made::new(dir.path());
         for asked in [ClientCertificate::Optional, ClientCertificate::Required] {
-            let config =
-                server_config(&made.server(asked), Versions::Tls12And13, &[b"h2"]).unwrap();
+            let mut tls = made.server(asked);
+            tls.resumption = false;
+            let config = server_config(&tls, Versions::Tls12And13, &[b"h2"]).unwrap();
             assert_eq!(config.send_tls13_tickets, 0);
             assert!(!config.ticketer.enabled());
             assert!(!config.session_storage.can_cache());

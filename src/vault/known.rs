@@ -113,6 +113,12 @@ async fn pages(
     keys: &Arc<EpochKeys>,
     sender: &mpsc::Sender<Part>,
 ) -> Result<(), StoreError> {
+    let row = keys.row;
+    let expected = vault.read(move |_, reader| reader.known_count(row)).await?;
+    let head = Part::Page(known::head(expected).into());
+    if !send(sender, head, limits::KNOWN_SEND_TIME).await {
+        return Ok(());
+    }
     let (mut after, mut total) = (0, 0u64);
     loop {
         let keys = Arc::clone(keys);

@@ -49,7 +49,12 @@ impl Lease {
 
     /// Whether this pseudonym's recovery record is durable in the vault's present incarnation.
     pub fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
-        !self.shared.retired.load(Ordering::Acquire) && self.shared.known.contains(pseudonym)
+        self.is_current() && self.shared.known.contains(pseudonym)
+    }
+
+    /// Whether what was durable under it still counts.
+    pub fn is_current(&self) -> bool {
+        !self.shared.retired.load(Ordering::Acquire)
     }
 
     /// Appends the places, in order, of those whose recovery records are not.
@@ -97,7 +102,8 @@ impl Shared {
         self.expires.store(millis, Ordering::Release);
     }
 
-    /// The vault is another than this lease was made for: nothing counts as durable any more.
+    /// The vault is another than this lease was made for, or has not renewed it in time: nothing
+    /// counts as durable any more, also for bodies on their way.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.known.clear();

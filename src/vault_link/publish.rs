@@ -6,16 +6,16 @@
 //!
 //! A batch leaves at once while few are in flight; otherwise it fills until one returns. What can
 //! never happen: a caller is told "durable" before the vault has acknowledged every record of
-//! that caller, or one batch is sealed twice.
+//! that caller, one batch is sealed twice, or a caller is refused for what another has sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::client::{CallError, Client};
 use super::lease::Shared;
@@ -52,8 +52,10 @@ struct Waiting {
 /// Runs until the lease's last handle is dropped and the queue is empty.
 pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     let mut queue: VecDeque<(u64, FirstSight)> = VecDeque::new();
-    let mut waiting: std::collections::HashMap<u64, Waiting> = std::collections::HashMap::new();
-    let mut flying: JoinSet<(Vec<u64>, Result<(), Code>)> = JoinSet::new();
+    let mut waiting: HashMap<u64, Waiting> = HashMap::new();
+    let mut flying: JoinSet<Vec<(u64, Result<(), Code>)>> = JoinSet::new();
+    // Whose sights are in which batch.
+    let mut aboard: HashMap<task::Id, Vec<u64>> = HashMap::new();
     let mut next = 0u64;
     let mut open = true;
     loop {
@@ -62,13 +64,11 @@ pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::
                 || (queue.len() >= limits::BATCH && flying.len() < limits::BATCHES_IN_FLIGHT))
         {
             let take = queue.len().min(limits::BATCH);
-            let (owners, sights): (Vec<u64>, Vec<FirstSight>) = queue.drain(..take).unzip();
-            let owners = count(owners, &mut waiting);
+            let batch: Vec<(u64, FirstSight)> = queue.drain(..take).collect();
+            let owners = count(&batch, &mut waiting);
             let (publisher, lease) = (Arc::clone(&publisher), Arc::clone(&lease));
-            flying.spawn(async move {
-                let result = send(&publisher, &lease, sights).await;
-                (owners, result)
-            });
+            let flight = flying.spawn(async move { deliver(&publisher, &lease, batch).await });
+            aboard.insert(flight.id(), owners);
         }
         if !open && queue.is_empty() && flying.is_empty() {
             return;
@@ -85,20 +85,39 @@ pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::
                     waiting.insert(next, Waiting { done: Some(job.done), parts: 1, result: Ok(()) });
                 }
             },
-            Some(returned) = flying.join_next() => {
-                let Ok((owners, result)) = returned else { continue };
-                for owner in owners {
-                    settle(owner, result, &mut waiting);
+            Some(returned) = flying.join_next_with_id() => {
+                let first_queued = queue.front().map_or(u64::MAX, |(owner, _)| *owner);
+                for (owner, result) in results(returned, &mut aboard) {
+                    settle(owner, result, first_queued, &mut waiting);
                 }
             }
         }
-        // What has no sights queued any more loses the part that stood for them.
-        release(&queue, &mut waiting);
+    }
+}
+
+/// What a batch that has returned means to each of its owners.
+fn results(
+    returned: Result<(task::Id, Vec<(u64, Result<(), Code>)>), task::JoinError>,
+    aboard: &mut HashMap<task::Id, Vec<u64>>,
+) -> Vec<(u64, Result<(), Code>)> {
+    match returned {
+        Ok((flight, results)) => {
+            aboard.remove(&flight);
+            results
+        }
+        // A fault of ours. Nobody knows what the vault has of it: its owners are told that.
+        Err(error) => {
+            tracing::error!("a batch to the vault was lost");
+            let owners = aboard.remove(&error.id()).unwrap_or_default();
+            let lost = Err(Code::VaultUnreachable);
+            owners.into_iter().map(|owner| (owner, lost)).collect()
+        }
     }
 }
 
 /// Distinct owners of a batch; each waits for it.
-fn count(mut owners: Vec<u64>, waiting: &mut std::collections::HashMap<u64, Waiting>) -> Vec<u64> {
+fn count(batch: &[(u64, FirstSight)], waiting: &mut HashMap<u64, Waiting>) -> Vec<u64> {
+    let mut owners: Vec<u64> = batch.iter().map(|(owner, _)| *owner).collect();
     owners.dedup(); // the queue keeps callers together
     for owner in &owners {
         if let Some(one) = waiting.get_mut(owner) {
@@ -108,37 +127,62 @@ fn count(mut owners: Vec<u64>, waiting: &mut std::collections::HashMap<u64, Wait
     owners
 }
 
-fn release(
-    queue: &VecDeque<(u64, FirstSight)>,
-    waiting: &mut std::collections::HashMap<u64, Waiting>,
-) {
-    let first_queued = queue.front().map_or(u64::MAX, |(owner, _)| *owner);
-    waiting.retain(|owner, one| {
-        if *owner < first_queued && one.parts == 1 {
-            if let Some(done) = one.done.take() {
-                let _ = done.send(one.result);
-            }
-            return false;
-        }
-        true
-    });
-}
-
+/// One of an owner's batches is back; `first_queued` is the first owner with sights still queued.
+/// The owner is told when nothing of it is in flight or queued any more.
 fn settle(
     owner: u64,
     result: Result<(), Code>,
-    waiting: &mut std::collections::HashMap<u64, Waiting>,
+    first_queued: u64,
+    waiting: &mut HashMap<u64, Waiting>,
 ) {
-    if let Some(one) = waiting.get_mut(&owner) {
-        one.parts -= 1;
-        one.result = one.result.and(result);
+    let Some(one) = waiting.get_mut(&owner) else {
+        return;
+    };
+    one.parts -= 1;
+    one.result = one.result.and(result);
+    if one.parts == 1 && owner < first_queued {
+        if let Some(done) = one.done.take() {
+            let _ = done.send(one.result);
+        }
+        waiting.remove(&owner);
     }
 }
 
+/// Sends a batch. If the vault finds fault with an entry, every owner's sights are sent by
+/// themselves, so that the fault is its owner's alone.
+async fn deliver(
+    publisher: &Publisher,
+    lease: &Shared,
+    batch: Vec<(u64, FirstSight)>,
+) -> Vec<(u64, Result<(), Code>)> {
+    let mut owners: Vec<(u64, usize)> = Vec::new();
+    for (owner, _) in &batch {
+        match owners.last_mut() {
+            Some((last, count)) if last == owner => *count += 1,
+            _ => owners.push((*owner, 1)),
+        }
+    }
+    let sights: Vec<FirstSight> = batch.into_iter().map(|(_, sight)| sight).collect();
+    let result = send(publisher, lease, &sights).await;
+    if owners.len() == 1 || !matches!(result, Err(Code::VaultRefused | Code::VaultConflict)) {
+        return owners
+            .into_iter()
+            .map(|(owner, _)| (owner, result))
+            .collect();
+    }
+    let (mut results, mut rest) = (Vec::with_capacity(owners.len()), &sights[..]);
+    for (owner, count) in owners {
+        let (own, others) = rest.split_at(count);
+        rest = others;
+        results.push((owner, send(publisher, lease, own).await));
+    }
+    results
+}
+
 /// Seals a batch once, and sends those bytes until the vault answers or the time is over.
-async fn send(publisher: &Publisher, lease: &Shared, sights: Vec<FirstSight>) -> Result<(), Code> {
+async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<(), Code> {
     let deadline = Instant::now() + limits::VAULT_TIME;
-    let bytes = seal(publisher, lease, &sights)?;
+    let bytes = seal(publisher, lease, sights)?;
     let mut pause = limits::VAULT_RETRY_FIRST;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -23,7 +23,7 @@ use super::retry_after;
 use crate::limits;
 use crate::pseudonym::DomainKey;
 use crate::wire::control::{LeaseAnswer, LeaseRequest};
-use crate::wire::known::FrameReader;
+use crate::wire::known::{FrameReader, Known};
 use crate::wire::path;
 use crate::wire::text::Hex;
 
@@ -54,13 +54,9 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
                 pause
             }
         };
-        if domain
-            .lease
-            .load()
-            .as_ref()
-            .is_some_and(|l| !l.shared.is_live())
-        {
+        if let Some(lease) = domain.lease.load().as_ref().filter(|l| !l.shared.is_live()) {
             domain.lease.store(None);
+            lease.shared.retire();
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -172,8 +168,11 @@ async fn load_known(
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| CallError::Unreachable(e.to_string()))?;
             if let Ok(data) = frame.into_data() {
-                reader.push(&data, |pseudonym| {
-                    known.insert(pseudonym);
+                reader.push(&data, |read| match read {
+                    Known::Expected(count) => known.reserve(expected(count)),
+                    Known::One(pseudonym) => {
+                        known.insert(pseudonym);
+                    }
                 })?;
             }
         }
@@ -186,4 +185,11 @@ async fn load_known(
             "the known set took too long".to_owned(),
         )),
     }
+}
+
+/// Room is made for what the vault announces, up to a bound; beyond it the set grows as it fills.
+fn expected(count: u64) -> usize {
+    usize::try_from(count).map_or(limits::KNOWN_RESERVED, |count| {
+        count.min(limits::KNOWN_RESERVED)
+    })
 }

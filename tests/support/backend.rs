@@ -111,6 +111,7 @@ impl Backend {
             }],
             region: None,
             ca: self.https.then(|| certificates.ca().to_owned()),
+            server_name: None,
             identity: None,
             care: config::Care::default(),
         }

@@ -28,6 +28,7 @@ impl Certificates {
             certificate: self.made.gateway.certificate.clone(),
             key: self.made.gateway.key.clone(),
             client_ca: Some(self.made.gateway_ca.clone()),
+            client_crl: None,
             client_certificate,
             resumption: client_certificate == ClientCertificate::None,
         }

@@ -89,6 +89,9 @@ pub fn config(
         gateway: Some(config::Gateway {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tls: certificates.gateway(ClientCertificate::Optional),
+            certificates: vec![],
+            sni_required: false,
+            proxy_protocol: None,
             vault: VaultAddress {
                 host: "localhost".to_owned(),
                 port: 1,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
@@ -72,8 +72,9 @@ pub const RST_STREAM: u8 = 3;
 pub const GOAWAY: u8 = 7;
 pub const END_STREAM: u8 = 1;
 
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -94,7 +95,11 @@ impl Frames {
     /// Connects, and waits for the gateway's settings.
     pub async fn open(gateway: &Gateway) -> Self {
         let tls = gateway.certificates.client(&[b"h2"], false);
-        let mut raw = Raw::tls(gateway.address, tls).await;
+        Self::speak(Raw::tls(gateway.address, tls).await).await
+    }
+
+    /// On a connection that is there already.
+    pub async fn speak(mut raw: Raw) -> Self {
         raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         let mut me = Self {
             raw,
@@ -122,6 +127,65 @@ impl Frames {
         self.streams.insert(stream, self.initial);
         self.write(HEADERS, END_HEADERS, stream, &block).await;
         stream
+    }
+
+    /// Begins a request with exactly these fields, in this order, as literals without an index
+    /// (RFC 7541, section 6.2.2): nothing is checked, completed or put in lower case.
+    pub async fn request(&mut self, fields: &[(&[u8], &[u8])], end: bool) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        self.streams.insert(stream, self.initial);
+        self.fields(stream, fields, end).await;
+        stream
+    }
+
+    /// More fields on an open stream: trailers, if they end it.
+    pub async fn fields(&mut self, stream: u32, fields: &[(&[u8], &[u8])], end: bool) {
+        let block = literals(fields);
+        let mut parts = block.chunks(16_384);
+        let first = parts.next().unwrap_or_default();
+        let more = block.len() > first.len();
+        let flags = if end { END_STREAM } else { 0 } | if more { 0 } else { END_HEADERS };
+        self.write(HEADERS, flags, stream, first).await;
+        let last = parts.len();
+        for (number, part) in parts.enumerate() {
+            let flags = if number + 1 == last { END_HEADERS } else { 0 };
+            self.write(CONTINUATION, flags, stream, part).await;
+        }
+    }
+
+    pub async fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
+        let flags = if end { END_STREAM } else { 0 };
+        self.write(DATA, flags, stream, bytes).await;
+    }
+
+    /// How this stream ended, or the connection before it.
+    pub async fn outcome(&mut self, stream: u32) -> Outcome {
+        let (mut status, mut body) = (None, Vec::new());
+        loop {
+            let Some(frame) = self.try_take().await else {
+                return Outcome::Closed;
+            };
+            match frame.kind {
+                GOAWAY if number(&frame.payload[4..8]) != 0 => {
+                    return Outcome::Goaway(number(&frame.payload[4..8]));
+                }
+                RST_STREAM if frame.stream == stream => {
+                    return Outcome::Reset(number(&frame.payload));
+                }
+                HEADERS if frame.stream == stream && status.is_none() => {
+                    status = Some(answered(&frame.payload));
+                }
+                DATA if frame.stream == stream => body.extend(&frame.payload),
+                _ => {}
+            }
+            if let (Some(status), true) = (status, frame.stream == stream)
+                && matches!(frame.kind, HEADERS | DATA)
+                && frame.flags & END_STREAM != 0
+            {
+                return Outcome::Answer(status, body);
+            }
+        }
     }
 
     /// Sends these bytes as the windows allow, not looking at what is answered meanwhile. Who is
@@ -158,22 +222,27 @@ impl Frames {
 
     /// Takes a frame off the wire, and does what it asks for.
     async fn take(&mut self) -> Wire {
+        self.try_take().await.expect("the gateway has left")
+    }
+
+    /// As [`Frames::take`]; `None` when the gateway leaves.
+    pub async fn try_take(&mut self) -> Option<Wire> {
         let reading = async {
             let mut head = [0; 9];
-            self.raw.stream.read_exact(&mut head).await.unwrap();
+            self.raw.stream.read_exact(&mut head).await.ok()?;
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             let mut payload = vec![0; length as usize];
-            self.raw.stream.read_exact(&mut payload).await.unwrap();
+            self.raw.stream.read_exact(&mut payload).await.ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            Wire {
+            Some(Wire {
                 kind: head[3],
                 flags: head[4],
                 stream,
                 payload,
-            }
+            })
         };
         let frame = tokio::time::timeout(Duration::from_secs(20), reading).await;
-        let frame = frame.expect("a frame");
+        let frame = frame.expect("a frame, or an end")?;
         match frame.kind {
             SETTINGS if frame.flags & ACK == 0 => {
                 for setting in frame.payload.chunks(6) {
@@ -194,16 +263,88 @@ impl Frames {
             }
             _ => {}
         }
-        frame
+        Some(frame)
     }
 
-    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    /// A frame as it is given. Nothing happens if the gateway has left.
+    pub async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut frame = length[1..].to_vec();
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
-        self.raw.send(frame).await;
+        let _ = self.raw.stream.write_all(&frame).await;
+        let _ = self.raw.stream.flush().await;
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Answer(u16, Vec<u8>),
+    /// RST_STREAM with this code.
+    Reset(u32),
+    /// GOAWAY with this code, which is not NO_ERROR.
+    Goaway(u32),
+    /// The connection ended.
+    Closed,
+}
+
+fn literals(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            length(&mut block, text.len());
+            block.extend(*text);
+        }
+    }
+    block
+}
+
+/// RFC 7541, section 5.1, with a prefix of seven bits.
+fn length(block: &mut Vec<u8>, mut length: usize) {
+    if length < 127 {
+        block.push(length as u8);
+        return;
+    }
+    block.push(127);
+    length -= 127;
+    while length >= 128 {
+        block.push((length % 128) as u8 | 128);
+        length /= 128;
+    }
+    block.push(length as u8);
+}
+
+/// The status in a header block of the gateway, where it stands first.
+fn answered(block: &[u8]) -> u16 {
+    match block[0] {
+        // The static table (RFC 7541, appendix A).
+        at @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(at - 0x88)],
+        // A literal under the table's name, its digits in the Huffman code (appendix B).
+        0x08 | 0x48 => {
+            assert!(block[1] & 0x80 != 0);
+            let bytes = &block[2..2 + usize::from(block[1] & 0x7f)];
+            let mut bits = bytes
+                .iter()
+                .flat_map(|b| (0..8).rev().map(move |at| u16::from(b >> at & 1)));
+            let mut number = 0;
+            for _ in 0..3 {
+                let mut code = 0;
+                for _ in 0..5 {
+                    code = code << 1 | bits.next().unwrap();
+                }
+                let digit = if code < 3 {
+                    code
+                } else {
+                    (code << 1 | bits.next().unwrap()) - 0x19 + 3
+                };
+                number = number * 10 + digit;
+            }
+            number
+        }
+        other => panic!("a status in another form: {other:#x}"),
     }
 }
 

@@ -6,8 +6,12 @@
     reason = "each test program uses its own part of this"
 )]
 
+pub mod authority;
 pub mod backend;
 pub mod certificates;
 pub mod gateway;
 pub mod h2;
+pub mod peers;
 pub mod raw;
+pub mod seen;
+pub mod vectors;

@@ -88,6 +88,21 @@ impl Raw {
         (head, body)
     }
 
+    /// What has come and has not been looked at.
+    pub fn buffered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Everything up to and with these bytes, as it stood on the wire.
+    pub async fn raw_until(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = find(&self.buffer, end) {
+                return self.buffer.drain(..at + end.len()).collect();
+            }
+            self.more().await.expect("more bytes");
+        }
+    }
+
     /// Everything until the peer leaves, and how it does.
     pub async fn rest(&mut self) -> (Vec<u8>, End) {
         let end = loop {

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, Gateway, Registry, Vault, root_key};
+use crate::config::{Config, Gateway, Registry, Route, Vault, root_key};
+use crate::gateway::tls_plan;
 use crate::tls::files::{Exposure, certificates, exposure};
 use crate::tls::{Facts, Peer, Role, TlsError, Versions, client_config, server_config};
 
@@ -21,7 +22,7 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) fn check(config: &Config) -> Vec<FileFault> {
     let mut faults = Faults(Vec::new());
     if let Some(gateway) = &config.gateway {
-        of_gateway(gateway, &mut faults);
+        of_gateway(gateway, &config.routes, &mut faults);
     }
     if let Some(vault) = &config.vault {
         of_vault(vault, &mut faults);
@@ -38,9 +39,21 @@ pub(super) fn check(config: &Config) -> Vec<FileFault> {
     faults.0
 }
 
-fn of_gateway(gateway: &Gateway, faults: &mut Faults) {
-    faults.tls(server_config(&gateway.tls, Versions::Tls12And13, &[]));
+fn of_gateway(gateway: &Gateway, routes: &[Route], faults: &mut Faults) {
+    match tls_plan(gateway, routes).load() {
+        Err(e) => faults.fatal(e.to_string()),
+        Ok(serving) => {
+            for host in serving.certificates.uncovered() {
+                faults.warn(format!(
+                    "no certificate of the gateway is made for `{host}`, which a route answers to"
+                ));
+            }
+        }
+    }
     faults.pair(&gateway.tls.certificate, &gateway.tls.key);
+    for named in &gateway.certificates {
+        faults.pair(&named.certificate, &named.key);
+    }
     let link = &gateway.vault;
     let identity = Some((&*link.certificate, &*link.key));
     if faults.tls(client_config(Some(&link.ca), identity, true, &[])) {

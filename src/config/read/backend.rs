@@ -1,5 +1,7 @@
 //! `[backend.NAME]`: where rewritten messages go.
 
+use std::net::IpAddr;
+
 use super::super::Backend;
 use super::super::raw::Table;
 use super::{Named, address, care, path_of, plain_name};
@@ -79,8 +81,19 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
             "write both, or neither",
         );
     }
+    let server_name = table.text("server_name").filter(|text| {
+        let good = address::host_name(text.value) && !text.value.parse::<IpAddr>().is_ok();
+        if !good {
+            findings.error(
+                &text.place,
+                "this is no name of a server",
+                "a DNS name that the backend's certificate has, as in \"data.example\"",
+            );
+        }
+        good
+    });
     let encrypted = urls.iter().any(|u| u.https);
-    for only in ["ca", "certificate"] {
+    for only in ["ca", "certificate", "server_name"] {
         if table.has(only) && !encrypted && !urls.is_empty() {
             findings.error(
                 &table.place_of(only),
@@ -95,6 +108,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         urls,
         region: region.map(|r| r.value.to_owned()),
         ca,
+        server_name: server_name.map(|t| t.value.to_ascii_lowercase()),
         identity: certificate.zip(key),
         care,
     })

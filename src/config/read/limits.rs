@@ -60,6 +60,7 @@ fn counts(table: &Table<'_>, limits: &mut Limits) {
     limits.depth = count("depth", 1..=512).unwrap_or(limits.depth);
     limits.restore = count("restore", 1..=1_000_000).unwrap_or(limits.restore);
     limits.connections = count("connections", 1..=1_000_000).unwrap_or(limits.connections);
+    limits.handshakes = count("handshakes", 1..=1_000_000).unwrap_or(limits.handshakes);
     limits.connection_requests =
         count("connection_requests", 1..=1_000_000_000).unwrap_or(limits.connection_requests);
 }

@@ -15,6 +15,7 @@ mod backend;
 mod care;
 mod domain;
 mod flows;
+mod front;
 mod kind;
 mod limits;
 mod policy;
@@ -136,7 +137,36 @@ pub(super) fn plain_name(name: &Text<'_>, what: &str, findings: &Findings) -> bo
     good
 }
 
-/// A path, relative to the configuration's directory.
+/// Before the name of a file that the service manager hands over.
+const CREDENTIAL: &str = "credential:";
+
+/// Where systemd says that those files are (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// `credential:NAME` is a file that only this process was given.
+fn credential(name: &str, text: &Text<'_>, findings: &Findings) -> Option<PathBuf> {
+    if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
+        findings.error(
+            &text.place,
+            "this is no name of a credential",
+            "the name in the unit: LoadCredential=gateway.key:/etc/cryptonym/keys/gateway.key",
+        );
+        return None;
+    }
+    let Some(folder) = std::env::var_os(CREDENTIALS) else {
+        findings.error(
+            &text.place,
+            "no credentials were handed to this process",
+            format!(
+                "systemd does, with LoadCredential= in the unit; to try it by hand: {CREDENTIALS}=/etc/cryptonym/keys cryptonym …"
+            ),
+        );
+        return None;
+    };
+    Some(Path::new(&folder).join(name))
+}
+
+/// A path, relative to the configuration's directory, or a credential.
 pub(super) fn path_of(text: &Text<'_>, findings: &Findings) -> Option<PathBuf> {
     if text.value.is_empty() || text.value.contains('\0') {
         findings.error(
@@ -145,6 +175,9 @@ pub(super) fn path_of(text: &Text<'_>, findings: &Findings) -> Option<PathBuf> {
             "a file name, relative to this file",
         );
         return None;
+    }
+    if let Some(name) = text.value.strip_prefix(CREDENTIAL) {
+        return credential(name, text, findings);
     }
     Some(text.place.source.base.join(text.value))
 }

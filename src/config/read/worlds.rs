@@ -2,7 +2,7 @@
 
 use super::super::raw::Table;
 use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
-use super::{address, path, path_of, word};
+use super::{address, front, path, path_of, word};
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -33,7 +33,10 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         table.table("tls", "gateway.tls"),
         "tls = { certificate = \"…\", key = \"…\" }",
     );
+    let sni_required = (tls.as_ref()).and_then(|t| t.boolean("sni_required"));
     let tls = tls.and_then(|t| server_tls(t, false));
+    let certificates = front::certificates(&table);
+    let proxy_protocol = front::proxy_protocol(&table);
     let vault = table.require(
         "vault",
         table.table("vault", "gateway.vault"),
@@ -74,6 +77,9 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     Some(Gateway {
         listen,
         tls: tls?,
+        certificates: certificates?,
+        sni_required: sni_required.unwrap_or(false),
+        proxy_protocol: proxy_protocol?,
         vault: vault?,
         observe,
         workers,
@@ -189,12 +195,24 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
     } else {
         ClientCertificate::None
     });
+    // The vault's list of who may enter is its registry.
+    let client_crl = match strict {
+        true => None,
+        false => table.text("client_crl").and_then(|t| path_of(&t, findings)),
+    };
+    if client_crl.is_some() && client_certificate == ClientCertificate::None {
+        findings.error(
+            &table.place_of("client_crl"),
+            "`client_crl` has no use: no client certificate is asked for",
+            "write client_ca = \"…\" beside it, or remove it",
+        );
+    }
     let resumption = table.boolean("resumption");
-    if resumption == Some(true) && client_certificate != ClientCertificate::None {
+    if strict && resumption == Some(true) {
         findings.error(
             &table.place_of("resumption"),
-            "a resumed session would keep a certificate that has been revoked since",
-            "remove this key: with client certificates there is no resumption",
+            "the vault never resumes sessions",
+            "remove this key: links to the vault are few and long",
         );
     }
     table.finish();
@@ -202,6 +220,7 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
         certificate: certificate?,
         key: key?,
         client_ca,
+        client_crl,
         client_certificate,
         resumption: resumption.unwrap_or(client_certificate == ClientCertificate::None),
     })

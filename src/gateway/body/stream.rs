@@ -85,7 +85,7 @@ async fn pump(
         let taken = match next(&mut reader, &mut ahead, end.is_some()).await {
             Event::MayLeave(bytes) => {
                 let bytes = bytes?;
-                if !bytes.is_empty() && !send(to, bytes).await {
+                if !bytes.is_empty() && !send_and_carry_on(to, bytes, &mut ahead).await {
                     return Ok(());
                 }
                 continue;
@@ -157,6 +157,17 @@ async fn fill(reader: &mut Reader, step: &mut Vec<u8>) -> Result<bool, Fault> {
         }
     }
     Ok(false)
+}
+
+/// As [`send`], and what waits ahead goes on meanwhile: a slow receiver must not keep this
+/// body's places in the queue to the vault.
+async fn send_and_carry_on(to: &mpsc::Sender<Piece>, out: Vec<u8>, ahead: &mut Ahead) -> bool {
+    let mut send = std::pin::pin!(send(to, out));
+    std::future::poll_fn(|cx| {
+        ahead.carry_on(cx);
+        send.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Whether the receiver is still there.

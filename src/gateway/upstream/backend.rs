@@ -19,11 +19,12 @@ use super::circuit::Circuit;
 use super::connect::{Endpoint, endpoints};
 use super::ejection::Ejections;
 use super::gate::Gate;
-use super::metrics::{Counters, UpstreamMetrics};
+use super::metrics::Counters;
 use super::pool::Pool;
 use super::retry::Budget;
 use super::{health, names};
 use crate::config;
+use crate::gateway::metrics::Metrics;
 use crate::tls::TlsError;
 
 /// All backends of one configuration.
@@ -45,6 +46,7 @@ pub struct Backend {
     pub circuit: Circuit,
     pub budget: Budget,
     pub counters: Counters,
+    pub metrics: Arc<Metrics>,
     ejections: Ejections,
     /// Of every worker: for whoever needs a connection's place that another keeps idle.
     pools: Mutex<Vec<Weak<Pool>>>,
@@ -73,7 +75,7 @@ impl Backends {
     pub fn new(
         backends: &[config::Backend],
         limits: &config::Limits,
-        metrics: &UpstreamMetrics,
+        metrics: &Arc<Metrics>,
     ) -> Result<Arc<Self>, TlsError> {
         let backend = |backend| Backend::new(backend, limits, metrics).map(Arc::new);
         let all: Result<Vec<_>, _> = backends.iter().map(backend).collect();
@@ -81,7 +83,7 @@ impl Backends {
             all: all?,
             tasks: Mutex::default(),
         });
-        metrics.show(&backends);
+        metrics.upstream.show(&backends);
         Ok(backends)
     }
 
@@ -119,7 +121,7 @@ impl Backend {
     fn new(
         config: &config::Backend,
         limits: &config::Limits,
-        metrics: &UpstreamMetrics,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, TlsError> {
         let targets: Vec<_> = endpoints(config)?.into_iter().map(Target::new).collect();
         let care = config.care.clone();
@@ -135,9 +137,10 @@ impl Backend {
             connections: Gate::new(care.max_connections, usize::MAX),
             circuit: Circuit::new(care.circuit),
             budget: Budget::default(),
-            counters: metrics.of(&config.name, targets.len()),
+            counters: metrics.upstream.of(&config.name, targets.len()),
             ejections: Ejections::new(care.ejection, targets.len()),
             pools: Mutex::default(),
+            metrics: metrics.clone(),
             targets,
             care,
         })
@@ -301,6 +304,7 @@ mod tests {
             urls: urls.collect(),
             region: None,
             ca: None,
+            server_name: None,
             identity: None,
             care: config::Care {
                 ejection: config::Ejection {
@@ -310,7 +314,7 @@ mod tests {
                 ..config::Care::default()
             },
         };
-        let metrics = UpstreamMetrics::default();
+        let metrics = Arc::new(Metrics::new());
         let backend = Backend::new(&config, &config::Limits::default(), &metrics);
         Arc::new(backend.unwrap())
     }

@@ -58,7 +58,8 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
         let bare = url.host.trim_matches(['[', ']']).to_owned();
         let tls = match &connector {
             Some(connector) if url.https => {
-                let name = ServerName::try_from(bare.clone())
+                let name = backend.server_name.as_ref().unwrap_or(&bare);
+                let name = ServerName::try_from(name.clone())
                     .map_err(|_| wrong("its host is no name that a certificate can have"))?;
                 Some((connector.clone(), name))
             }

@@ -23,6 +23,7 @@ use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
 use crate::error::{Code, Fault, Stage};
+use crate::gateway::metrics::Open;
 use crate::limits;
 
 pub struct Pool {
@@ -217,6 +218,7 @@ pub(super) fn next_random(mut x: u64) -> u64 {
 struct Slot {
     backend: Arc<Backend>,
     target: usize,
+    _open: Open,
 }
 
 impl Slot {
@@ -230,6 +232,7 @@ impl Slot {
         Ok(Self {
             backend: backend.clone(),
             target,
+            _open: backend.metrics.backend_connection(),
         })
     }
 }

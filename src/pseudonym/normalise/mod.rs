@@ -121,7 +121,18 @@ impl Normaliser {
                 Some(())
             }
         };
-        normal.ok_or(NotNormal::Form)
+        normal.ok_or(NotNormal::Form)?;
+        // `Not  Known` and `+1 111 111 1111` only say so in their normal form, and a K that is a
+        // Kelvin sign becomes one there: what is recorded is looked at as what is sent.
+        if out.as_slice() != value {
+            if text::is_shaped(out) {
+                return Err(NotNormal::Pseudonym);
+            }
+            if self.is_sentinel(out) {
+                return Err(NotNormal::Sentinel);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the value says 'no value'. A vocabulary value is never a subject, so `unknown` is
@@ -230,9 +241,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_normal_form_that_says_no_value_is_refused_however_it_was_spelt() {
+        for (normaliser, value) in [
+            (Normaliser::Phone, "+1 111 111 1111"),
+            (Normaliser::Phone, "(1111) 111-1111"),
+            (Normaliser::Name, "Not  Known"),
+            (Normaliser::Name, "not\u{a0}known"),
+            (Normaliser::Name, "un\u{212a}nown"),
+        ] {
+            assert_eq!(
+                normal(normaliser, value.as_bytes()),
+                Err(NotNormal::Sentinel),
+                "{value}"
+            );
+        }
+    }
+
+    /// Spellings whose normal form may be one that is refused.
+    fn disguised() -> impl Strategy<Value = String> {
+        let words = "(unknown|not known|n/a|none|null|test|0000000000|1111111111)";
+        (words, "[ \u{a0}()-]{0,3}", any::<u8>(), any::<bool>()).prop_map(
+            |(word, space, at, kelvin)| {
+                let word = word.replace(' ', &format!(" {space}"));
+                let word = if kelvin {
+                    word.replace('k', "\u{212a}")
+                } else {
+                    word
+                };
+                let at = usize::from(at) % (word.chars().count() + 1);
+                let (head, tail): (Vec<_>, Vec<_>) =
+                    word.chars().enumerate().partition(|(n, _)| *n < at);
+                let text = |part: Vec<(usize, char)>| part.into_iter().map(|(_, c)| c).collect();
+                let (head, tail): (String, String) = (text(head), text(tail));
+                head + &space + &tail
+            },
+        )
+    }
+
     fn spelling() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<String>(),
+            disguised(),
             "[A-Za-z0-9-]{3,16}",
             "[+0-9 ().-]{8,18}",
             "[A-Za-z0-9.]{1,8}@[A-Za-z0-9]{1,8}\\.[A-Za-z]{2,3}",

@@ -338,6 +338,7 @@ mod tests {
             certificate: pair.certificate.clone(),
             key: pair.key.clone(),
             client_ca: Some(ca.to_owned()),
+            client_crl: None,
             client_certificate: ClientCertificate::Required,
             resumption: false,
         }

@@ -83,6 +83,8 @@ pub trait Writer: Send {
 
 /// The reading side. Sees whole commits only.
 pub trait Reader: Send {
+    /// How many records an epoch has.
+    fn known_count(&mut self, epoch: i64) -> Result<u64, StoreError>;
     /// The next sealed pseudonyms of an epoch after a row number, in the order of their numbers.
     fn known_after(
         &mut self,

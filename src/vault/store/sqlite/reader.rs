@@ -36,6 +36,12 @@ impl Reader for SqliteReader {
         Ok(out)
     }
 
+    fn known_count(&mut self, epoch: i64) -> Result<u64, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT records FROM epoch WHERE row = ?")?;
+        let count: Option<i64> = statement.query_row([epoch], |r| r.get(0)).optional()?;
+        Ok(count.unwrap_or(0).unsigned_abs())
+    }
+
     fn record_epoch(&mut self, index: &[u8; 16]) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT epoch FROM record WHERE idx = ?";
         let mut statement = self.0.prepare_cached(sql)?;

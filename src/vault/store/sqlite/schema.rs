@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -24,6 +24,7 @@ CREATE TABLE epoch (
     domain  BLOB NOT NULL REFERENCES domain (id),
     epoch   INTEGER NOT NULL,
     wrapped BLOB NOT NULL,
+    records INTEGER NOT NULL DEFAULT 0,
     UNIQUE (domain, epoch)
 );
 

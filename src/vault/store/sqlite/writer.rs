@@ -38,6 +38,8 @@ const ADD_RECORD: &str = "INSERT INTO record (id, epoch, idx, tag, known, subjec
                           VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idx) DO NOTHING";
 const ADD_SUBJECT: &str = "INSERT INTO subject (id, wrapped) VALUES (?, ?)";
 const TAG: &str = "SELECT tag FROM record WHERE idx = ?";
+/// Kept beside the epoch, since counting the rows would read the whole table.
+const COUNT_RECORDS: &str = "UPDATE epoch SET records = records + ? WHERE row = ?";
 /// A record and its subject's key are made together, under one number.
 const NEXT_RECORD: &str = "SELECT max(coalesce((SELECT max(id) FROM record), 0), \
                            coalesce((SELECT max(id) FROM subject), 0)) + 1";
@@ -68,11 +70,14 @@ impl SqliteWriter {
             new += 1;
         }
         // Only now: a conflict further on says more than a budget.
-        Ok(if new > most {
-            Added::TooMany
-        } else {
-            Added::All { new }
-        })
+        if new > most {
+            return Ok(Added::TooMany);
+        }
+        if new > 0 {
+            let count = i64::try_from(new).unwrap_or(i64::MAX);
+            self.run(COUNT_RECORDS, params![count, epoch])?;
+        }
+        Ok(Added::All { new })
     }
 
     fn tag(&self, index: &[u8; 16]) -> Result<Option<[u8; 16]>, StoreError> {

@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub struct Guests {
+pub struct Places {
     most: usize,
     here: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// One connection's place; given back when dropped.
-pub struct Guest(Option<(Arc<Guests>, IpAddr)>);
+pub struct Place(Option<(Arc<Places>, IpAddr)>);
 
-impl Guests {
+impl Places {
     /// `most` of one address; as many as there may be in all (`all`): nothing is counted.
     pub fn new(most: usize, all: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -26,10 +26,10 @@ impl Guests {
     }
 
     /// `None`: this address has as many as it may.
-    pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Guest> {
-        let Some(address) = address.filter(|_| self.most < usize::MAX) else {
-            return Some(Guest(None));
-        };
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        if self.most == usize::MAX {
+            return Some(Place(None));
+        }
         let address = network(address);
         let mut here = self.lock();
         let count = here.entry(address).or_default();
@@ -37,7 +37,7 @@ impl Guests {
             return None;
         }
         *count += 1;
-        Some(Guest(Some((self.clone(), address))))
+        Some(Place(Some((self.clone(), address))))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -45,12 +45,12 @@ impl Guests {
     }
 }
 
-impl Drop for Guest {
+impl Drop for Place {
     fn drop(&mut self) {
-        let Some((guests, address)) = self.0.take() else {
+        let Some((places, address)) = self.0.take() else {
             return;
         };
-        let mut here = guests.lock();
+        let mut here = places.lock();
         if let Some(count) = here.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_places_and_is_forgotten() {
-        let guests = Guests::new(2, 100);
-        let enter = |text: &str| guests.enter(Some(text.parse().unwrap()));
+        let places = Places::new(2, 100);
+        let enter = |text: &str| places.enter(text.parse().unwrap());
         let (first, second) = (enter("192.0.2.1"), enter("192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(enter("::ffff:192.0.2.1").is_none(), "the same address");
@@ -90,9 +90,9 @@ mod tests {
             .into();
         assert_eq!(six.iter().flatten().count(), 2);
         drop((second, six));
-        assert!(guests.lock().is_empty());
-        let off = Guests::new(100, 100);
-        let all: Vec<_> = (0..200).map(|_| off.enter(None)).collect();
+        assert!(places.lock().is_empty());
+        let off = Places::new(100, 100);
+        let all: Vec<_> = (0..200).map(|_| off.enter([192, 0, 2, 1].into())).collect();
         assert_eq!(all.iter().flatten().count(), 200);
     }
 }

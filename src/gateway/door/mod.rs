@@ -1,0 +1,252 @@
+//! From an accepted socket to a client whom one can talk to.
+//!
+//! ```text
+//! socket ─▶ proxy: whose connection? ─▶ hello ─▶ name known? ─▶ a place among handshakes
+//!                                                                        │
+//!                   roll: would this certificate be let in now? ◀─ TLS ◀─┘
+//! ```
+//!
+//! What enters: TCP streams, and the wish to read the TLS files again. What leaves: TLS streams,
+//! each with the address it comes from. What can never happen: a name that nobody here has gets a
+//! certificate, a stranger says whose connection it is, a handshake takes longer than its time,
+//! or a client goes on under a certificate that the newest CA and lists would not let in.
+
+pub mod counts;
+pub mod places;
+pub mod proxy;
+pub mod roll;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use self::counts::{DoorMetrics, Reason};
+use self::places::{Place, Places};
+use self::roll::{Member, Roll};
+use crate::config::{Limits, Network, ProxyProtocol};
+use crate::limits;
+use crate::tls::TlsError;
+use crate::tls::reload::{Plan, Reloadable, Reloaded, Serving, Watch};
+use crate::tls::sni::Stranger;
+
+/// A fatal alert in clear, as TLS sends it before keys are agreed (RFC 8446, sections 5.1 and 6):
+/// alert, 1.2 on the wire, two bytes, fatal, unrecognized_name. rustls has no way to send it.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// One for all listeners and workers.
+pub struct Door {
+    tls: Reloadable,
+    proxies: Option<ProxyProtocol>,
+    handshakes: Semaphore,
+    handshake_time: Duration,
+    head_time: Duration,
+    roll: Roll,
+    places: Arc<Places>,
+    metrics: Arc<DoorMetrics>,
+}
+
+/// A client that has come in.
+pub struct Guest {
+    pub stream: TlsStream<TcpStream>,
+    /// The client's own address where a trusted load balancer has named it, else the peer's.
+    pub source: SocketAddr,
+    /// On the roll, where it has a certificate.
+    pub member: Option<Member>,
+    /// Among the connections of its address.
+    pub place: Place,
+}
+
+impl Door {
+    /// # Errors
+    /// A TLS file that cannot be used.
+    pub fn new(
+        plan: Plan,
+        proxies: Option<ProxyProtocol>,
+        limits: &Limits,
+        metrics: Arc<DoorMetrics>,
+    ) -> Result<Self, TlsError> {
+        let tls = Reloadable::new(plan)?;
+        let serving = tls.current();
+        if let Err(error) = serving.dated() {
+            tracing::warn!(%error, "clients will not take this certificate");
+        }
+        metrics.certificates(serving.ends());
+        Ok(Self {
+            tls,
+            proxies,
+            handshakes: Semaphore::new(limits.handshakes),
+            handshake_time: limits.handshake_time,
+            head_time: limits.head_time,
+            roll: Roll::default(),
+            places: Places::new(limits.connections_per_address, limits.connections),
+            metrics,
+        })
+    }
+
+    /// Lets one client in. `stop`: what ends its connection; a member has one of its own below it.
+    ///
+    /// # Errors
+    /// Why it is turned away. It has been told what TLS lets one tell.
+    pub async fn enter(
+        &self,
+        mut tcp: TcpStream,
+        peer: SocketAddr,
+        stop: &CancellationToken,
+    ) -> Result<Guest, Reason> {
+        let source = self.source(&mut tcp, peer).await?;
+        let Some(at_home) = self.places.enter(source.ip()) else {
+            return Err(Reason::Crowd);
+        };
+        let deadline = Instant::now() + self.handshake_time;
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
+        let hello = within(deadline, hello).await?;
+        let serving = self.tls.current();
+        let admitted = (serving.certificates).admit(hello.client_hello().server_name());
+        if let Err(stranger) = admitted {
+            let mut tcp = hello.io;
+            // Whether it arrives is the client's matter.
+            let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
+            let _ = tcp.shutdown().await;
+            return Err(match stranger {
+                Stranger::UnknownName => Reason::UnknownName,
+                Stranger::NoName => Reason::NoName,
+            });
+        }
+        let place = timeout_at(deadline, self.handshakes.acquire());
+        let Ok(Ok(place)) = place.await else {
+            return Err(Reason::Busy);
+        };
+        let stream = within(deadline, hello.into_stream(serving.config.clone())).await?;
+        drop(place);
+        let member = self.member(&stream, &serving, stop)?;
+        Ok(Guest {
+            stream,
+            source,
+            member,
+            place: at_home,
+        })
+    }
+
+    /// Reads the TLS files again, and asks those with a certificate to leave whom the new CA or
+    /// list would not let in. Blocks.
+    ///
+    /// # Errors
+    /// The file that cannot be used; everything stays as it was.
+    pub fn reload(&self) -> Result<Reloaded, TlsError> {
+        self.changed(self.tls.reload())
+    }
+
+    /// As [`Self::reload`], with other files, names or hosts.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub fn adopt(&self, plan: Plan) -> Result<Reloaded, TlsError> {
+        self.changed(self.tls.adopt(plan))
+    }
+
+    fn changed(&self, reloaded: Result<Reloaded, TlsError>) -> Result<Reloaded, TlsError> {
+        match &reloaded {
+            Ok(what) => {
+                let serving = self.tls.current();
+                self.metrics.reloaded(true);
+                self.metrics.certificates(serving.ends());
+                let left = match what {
+                    Reloaded::Certificates => 0,
+                    Reloaded::Trust => self.roll.revise(&serving.trust),
+                };
+                tracing::info!(?what, left, "TLS files read again");
+            }
+            Err(TlsError { file, what }) => {
+                self.metrics.reloaded(false);
+                tracing::error!(%file, %what, "TLS files refused: the ones before stay in use");
+            }
+        }
+        reloaded
+    }
+
+    /// Whose connection it is.
+    async fn source(&self, tcp: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Reason> {
+        let Some(proxies) = &self.proxies else {
+            return Ok(peer);
+        };
+        let ip = peer.ip();
+        if !proxies.trusted.iter().any(|n: &Network| n.contains(ip)) {
+            return Ok(peer);
+        }
+        // Boxed: most connections never have it.
+        let header = Box::pin(proxy::read(tcp, proxies.required));
+        match tokio::time::timeout(self.head_time, header).await {
+            Ok(Ok(named)) => Ok(named.unwrap_or(peer)),
+            Ok(Err(_)) => Err(Reason::ProxyHeader),
+            Err(_) => Err(Reason::ProxyTime),
+        }
+    }
+
+    /// Puts a client with a certificate on the roll.
+    fn member(
+        &self,
+        stream: &TlsStream<TcpStream>,
+        serving: &Serving,
+        stop: &CancellationToken,
+    ) -> Result<Option<Member>, Reason> {
+        let session = stream.get_ref().1;
+        let Some(chain) = session.peer_certificates() else {
+            return Ok(None);
+        };
+        let member = self.roll.enter(chain, stop);
+        // The trust may have changed since the hello. Once on the roll, later changes find it. A
+        // resumed session brings the certificate of its first handshake, which may have ended.
+        let now = self.tls.current();
+        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        let changed = now.trust.generation != serving.trust.generation;
+        if (resumed || changed) && !now.trust.accepts(chain) {
+            return Err(Reason::Revoked);
+        }
+        Ok(Some(member))
+    }
+}
+
+/// One step of a handshake.
+async fn within<T>(
+    deadline: Instant,
+    step: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, Reason> {
+    match timeout_at(deadline, step).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Reason::of(&error)),
+        Err(_) => Err(Reason::Time),
+    }
+}
+
+/// Reloads whenever the files have changed, until `stop`.
+pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
+    let mut watch = Watch::new(&door.tls);
+    let mut tick = tokio::time::interval(limits::TLS_FILES_TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let door = door.clone();
+        // Disks are slow, and the thread that asks is the one that accepts.
+        let looked = tokio::task::spawn_blocking(move || {
+            if watch.is_due(&door.tls) {
+                // What came of it has been logged and counted.
+                let _ = door.reload();
+            }
+            watch
+        });
+        match looked.await {
+            Ok(again) => watch = again,
+            Err(_) => return tracing::error!("TLS files are not watched any more"),
+        }
+    }
+}
