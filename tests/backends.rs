@@ -609,7 +609,7 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
                 match (status(&head), &body[..]) {
                     (200, b"one") => names[0] += 1,
                     (200, b"two") => names[1] += 1,
-                    (status, _) => failed.push(status),
+                    (status, _) => failed.push((status, Instant::now())),
                 }
                 if field(&head, "connection") == Some("close") {
                     client = gateway.h1().await;
@@ -620,6 +620,7 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
         }));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
+    let killed = Instant::now();
     one.kill();
     until("it is ejected", || !up(&gateway, 0)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -627,16 +628,19 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
     until("it is back", || up(&gateway, 0)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.store(true, SeqCst);
-    let (mut posts, mut all, mut by_name) = (0, 0, [0, 0]);
+    let (mut posts, mut all, mut by_name) = (0_usize, 0, [0, 0]);
     for client in clients {
         let (request, served, failed, names) = client.await.unwrap();
         all += served;
         (0..2).for_each(|n| by_name[n] += names[n]);
         if request == POST {
             posts += failed.len();
-            assert!(failed.iter().all(|s| *s == 502), "{failed:?}");
-            // Each client has one request on its way, and dies at most once.
-            assert!(failed.len() <= 1, "{failed:?}");
+            // Those that were handed to its sockets before they closed, and no others.
+            for (status, when) in failed {
+                assert_eq!(status, 502);
+                let after = when.saturating_duration_since(killed);
+                assert!(when > killed && after < Duration::from_secs(1), "{after:?}");
+            }
         } else {
             assert!(failed.is_empty(), "{request}: {failed:?}");
         }
@@ -645,6 +649,7 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
         all > 1000 && by_name[0] > 100 && by_name[1] > 100,
         "{by_name:?}"
     );
+    assert!(posts < all / 20, "{posts} of {all}");
     println!("{all} requests, {posts} POST failed, {by_name:?}");
     drop(two);
 }
@@ -810,9 +815,6 @@ async fn proxy_06_an_old_or_much_used_connection_ends_with_its_answers() {
                 break;
             }
             tokio::time::sleep(MOMENT).await;
-            if served == 5 || old {
-                continue;
-            }
         }
         assert!(served >= 5, "{served}");
         assert_eq!(client.rest().await.1, End::Clean);

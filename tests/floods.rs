@@ -464,3 +464,64 @@ async fn proxy_07_heads_have_so_many_fields_and_bytes() {
         assert!(backend.saw_nothing());
     }
 }
+
+const CONFIGURED: &str = r#"[gateway]
+listen = ["127.0.0.1:8443"]
+tls = { certificate = "g.pem", key = "g.key" }
+vault = { address = "https://127.0.0.1:8200", certificate = "l.pem", key = "l.key", ca = "v.pem" }
+[backend.lake]
+urls = ["http://127.0.0.1:8123"]
+region = "GB"
+[limits]
+body_rate = 1000
+connections_per_address = 50
+[[route]]
+name = "in"
+path = "/v1"
+backend = "lake"
+opaque = true
+slow = true
+rate = { requests = 100, per = "1m", burst = 20 }
+[[route]]
+name = "out"
+path = "/v2"
+backend = "lake"
+opaque = true
+rate = { requests = 7, per = "2s" }
+"#;
+
+#[test]
+fn proxy_07_every_limit_of_a_client_can_be_configured() {
+    let parse = |text: &str| Config::parse(text, std::path::Path::new("/etc/c"), "c.toml");
+    let config = parse(CONFIGURED).unwrap().config;
+    let limits = &config.limits;
+    assert_eq!(
+        (limits.body_rate, limits.connections_per_address),
+        (1000, 50)
+    );
+    let rate = |requests, seconds, burst| {
+        Some(config::Rate {
+            requests,
+            per: Duration::from_secs(seconds),
+            burst,
+        })
+    };
+    assert_eq!(config.routes[0].rate, rate(100, 60, 20));
+    assert_eq!(config.routes[1].rate, rate(7, 2, 7));
+    assert!(config.routes[0].slow && !config.routes[1].slow);
+    for (from, to, line, message) in [
+        ("requests = 100, ", "", 17, "has no `requests`"),
+        (", per = \"2s\"", "", 23, "has no `per`"),
+        ("\"2s\"", "\"0s\"", 23, "`per` is zero"),
+        ("burst = 20", "burst = 0", 17, "out of range"),
+        ("burst = 20", "brust = 20", 17, "unknown key `brust`"),
+        ("body_rate = 1000", "body_rate = -1", 9, "out of range"),
+        ("address = 50", "address = 0", 10, "out of range"),
+        ("slow = true", "slow = 1", 16, "this is a whole number"),
+    ] {
+        assert!(CONFIGURED.contains(from), "{from}");
+        let found = parse(&CONFIGURED.replacen(from, to, 1)).unwrap_err();
+        let good = |d: &config::Diagnostic| d.line == line && d.message.contains(message);
+        assert!(found.iter().any(good), "{to}: {found:?}");
+    }
+}

@@ -82,7 +82,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         );
     }
     let server_name = table.text("server_name").filter(|text| {
-        let good = address::host_name(text.value) && !text.value.parse::<IpAddr>().is_ok();
+        let good = address::host_name(text.value) && text.value.parse::<IpAddr>().is_err();
         if !good {
             findings.error(
                 &text.place,

@@ -9,8 +9,10 @@ use crate::limits;
 
 /// The configured rules over the defaults of `limits.rs`. `addresses`: how many the backend has.
 pub(super) fn read(table: &Table<'_>, addresses: usize) -> Care {
-    let mut care = Care::default();
-    care.health = table.table("health", "health").and_then(health);
+    let mut care = Care {
+        health: table.table("health", "health").and_then(health),
+        ..Care::default()
+    };
     if let Some(t) = table.table("ejection", "ejection") {
         care.ejection = ejection(t, care.ejection, addresses);
     }

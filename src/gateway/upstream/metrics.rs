@@ -3,6 +3,7 @@
 //! What enters: events. What leaves: Prometheus families. What can never happen: a label that
 //! says more than a backend's name and the position of an address in its `urls`.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus_client::collector::Collector;
@@ -12,7 +13,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::backend::{Backend, Backends};
 
@@ -161,6 +161,9 @@ impl UpstreamMetrics {
     }
 }
 
+/// A gauge: name, help, and how its value is found.
+type Shows<F> = (&'static str, &'static str, F);
+
 /// The state is asked for when the page is.
 #[derive(Clone, Default)]
 struct Shown(Arc<Mutex<Weak<Backends>>>);
@@ -178,7 +181,7 @@ impl Collector for Shown {
             return Ok(());
         };
         drop(shown);
-        let each: [(&str, &str, fn(&Backend, usize) -> i64); 3] = [
+        let each: [Shows<fn(&Backend, usize) -> i64>; 3] = [
             (
                 "backend_up",
                 "1: requests go to this address",
@@ -207,7 +210,7 @@ impl Collector for Shown {
                 }
             }
         }
-        let whole: [(&str, &str, fn(&Backend) -> i64); 2] = [
+        let whole: [Shows<fn(&Backend) -> i64>; 2] = [
             (
                 "backend_waiting",
                 "Requests that wait for a place",
