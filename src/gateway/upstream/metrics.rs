@@ -162,7 +162,8 @@ impl UpstreamMetrics {
 }
 
 /// A gauge: name, help, and how its value is found.
-type Shows<F> = (&'static str, &'static str, F);
+type OfUrl = (&'static str, &'static str, fn(&Backend, usize) -> i64);
+type OfBackend = (&'static str, &'static str, fn(&Backend) -> i64);
 
 /// The state is asked for when the page is.
 #[derive(Clone, Default)]
@@ -181,7 +182,7 @@ impl Collector for Shown {
             return Ok(());
         };
         drop(shown);
-        let each: [Shows<fn(&Backend, usize) -> i64>; 3] = [
+        let each: [OfUrl; 3] = [
             (
                 "backend_up",
                 "1: requests go to this address",
@@ -210,7 +211,7 @@ impl Collector for Shown {
                 }
             }
         }
-        let whole: [Shows<fn(&Backend) -> i64>; 2] = [
+        let whole: [OfBackend; 2] = [
             (
                 "backend_waiting",
                 "Requests that wait for a place",
