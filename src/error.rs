@@ -15,6 +15,21 @@ pub enum Side {
     Backend,
 }
 
+impl Side {
+    /// In the order of their declaration.
+    pub const ALL: &'static [Side] = &[Side::Client, Side::Gateway, Side::Vault, Side::Backend];
+
+    /// The name in problem documents, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Client => "client",
+            Side::Gateway => "gateway",
+            Side::Vault => "vault",
+            Side::Backend => "backend",
+        }
+    }
+}
+
 /// Where in the way of a message it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -30,6 +45,42 @@ pub enum Stage {
     Connect,
     Send,
     Receive,
+}
+
+impl Stage {
+    /// In the order of their declaration.
+    pub const ALL: &'static [Stage] = &[
+        Stage::Accept,
+        Stage::Head,
+        Stage::Route,
+        Stage::Authorise,
+        Stage::Decode,
+        Stage::Scan,
+        Stage::Resolve,
+        Stage::Splice,
+        Stage::Encode,
+        Stage::Connect,
+        Stage::Send,
+        Stage::Receive,
+    ];
+
+    /// The name in problem documents, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Accept => "accept",
+            Stage::Head => "head",
+            Stage::Route => "route",
+            Stage::Authorise => "authorise",
+            Stage::Decode => "decode",
+            Stage::Scan => "scan",
+            Stage::Resolve => "resolve",
+            Stage::Splice => "splice",
+            Stage::Encode => "encode",
+            Stage::Connect => "connect",
+            Stage::Send => "send",
+            Stage::Receive => "receive",
+        }
+    }
 }
 
 macro_rules! codes {
@@ -185,5 +236,16 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    /// Counters are found by it.
+    #[test]
+    fn proxy_11_lists_are_in_the_order_of_declaration() {
+        assert!(Code::ALL.iter().enumerate().all(|(n, c)| *c as usize == n));
+        assert!(Side::ALL.iter().enumerate().all(|(n, s)| *s as usize == n));
+        assert!(Stage::ALL.iter().enumerate().all(|(n, s)| *s as usize == n));
+        for stage in Stage::ALL {
+            assert_eq!(stage.name(), format!("{stage:?}").to_ascii_lowercase());
+        }
     }
 }

@@ -29,7 +29,7 @@
 //! | [`wire`] | the messages both sides of that door speak |
 //! | [`tls`] | server and client TLS, identities, roles in certificates |
 //! | [`config`] | one TOML file: raw (as written) → checked (as meant) |
-//! | [`observe`] | log, access log, metrics, readiness |
+//! | [`observe`] | log, access log, metrics, traces, readiness, the admin address |
 //! | [`local`] | a Cryptonym of one's own on loopback, for `demo` and `bench` |
 //! | [`harden`] | no core dumps, no swap: what a process with keys asks of the system |
 //!

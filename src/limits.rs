@@ -469,6 +469,46 @@ pub const BODY_RATE: usize = 240;
 /// Requests of a route with a rate between two times at which those are forgotten who have not
 /// come for long: so many keys of some tens of bytes, beyond those that are active.
 pub const RATE_TIDY: u32 = 4096;
+// --- observing ----------------------------------------------------------------------------
+
+/// Traces that wait for the collector: a second of a busy gateway at one in ten. What comes on
+/// top is dropped and counted: a collector that is away costs no request anything.
+pub const TRACES_QUEUED: usize = 2048;
+
+/// Traces in one message to the collector: some 256 KiB of JSON.
+pub const TRACES_BATCH: usize = 256;
+
+/// How long a trace waits for company before it is sent.
+pub const TRACES_TIME: Duration = Duration::from_secs(1);
+
+/// One message to the collector, with its answer; and the last one at the end of the process.
+pub const TRACES_SEND_TIME: Duration = Duration::from_secs(5);
+
+/// How often a message is sent that the collector could not take, and the first pause (the next
+/// ones are twice as long): after half a minute it is dropped.
+pub const TRACES_TRIES: u32 = 5;
+pub const TRACES_PAUSE: Duration = Duration::from_secs(1);
+
+/// Vault round trips of one request that are told one by one: a streamed body has thousands.
+pub const TRACES_PARTS: usize = 64;
+
+/// Bytes of an answer of the collector, and of a request to the admin address: a line or two.
+pub const ADMIN_BODY: usize = 16 * 1024;
+
+/// Connections to a metrics or admin address at once: scrapers, probes and a terminal.
+pub const OBSERVE_CONNECTIONS: usize = 16;
+
+/// How long a log level that was set while running lasts unless the request says otherwise, and
+/// at most: a level of debug that somebody forgot fills disks.
+pub const LOG_LEVEL_TIME: Duration = Duration::from_secs(15 * 60);
+pub const LOG_LEVEL_LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Between two looks of `top`, unless its command line says otherwise: rates of a second are what
+/// one thinks in.
+pub const TOP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long `top` waits for a key before it looks whether there is something new to draw.
+pub const TOP_TICK: Duration = Duration::from_millis(100);
 // --- the door: TLS and who stands before it -------------------------------------------------
 
 /// TLS handshakes at once, from the client's hello on. What waits for a place costs no more than

@@ -1019,6 +1019,21 @@ fn path_04_check_tells_what_the_example_means() {
         value["policies"][0]["rules"][0]["backend_sees"],
         "sub_1_… (the subject)"
     );
+
+    // A certificate that is not made for the name it is to have, and a host that none is made for.
+    let text = std::fs::read_to_string(dir.path().join("config.toml")).unwrap();
+    let pair = "certificate = \"certs/out/gateway.pem\"\nkey = \"certs/out/gateway.key\"\n";
+    let more = format!("{text}\n[[gateway.certificate]]\nnames = [\"other.example\"]\n{pair}");
+    std::fs::write(dir.path().join("config.toml"), more).unwrap();
+    let (code, out, _) = cryptonym(dir.path(), &["check", "--color", "never"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("is not made for `other.example`"), "{out}");
+    let hosted = text.replacen("host = \"ingest.example\"", "host = \"other.example\"", 1);
+    assert_ne!(hosted, text);
+    std::fs::write(dir.path().join("config.toml"), hosted).unwrap();
+    let (code, out, _) = cryptonym(dir.path(), &["check", "--color", "never"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("made for `other.example`, which"), "{out}");
 }
 
 #[test]

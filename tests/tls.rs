@@ -11,6 +11,9 @@ use cryptonym::config::{ClientCertificate, Config, Limits, NamedCertificate, Ser
 use cryptonym::gateway::Running;
 use cryptonym::gateway::metrics::Metrics;
 use cryptonym::tls::reload::Reloaded;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, HandshakeKind};
 use support::authority::{Authority, Pair, put};
@@ -263,6 +266,17 @@ async fn proxy_03_sni_and_host_agree_and_a_name_can_be_demanded() {
             .await;
         let (head, _) = raw.answer().await;
         assert_eq!(status(&head), expect, "{sni} {host}");
+    }
+    let h2 = site.ca.trusting(&[b"h2"], None);
+    for (authority, expect) in [("a.h.example", 200), ("b.h.example", 421)] {
+        let stream = connect(gate.address, h2.clone(), "a.h.example").await;
+        let io = TokioIo::new(stream.unwrap());
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(format!("https://{authority}/x"));
+        let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), expect, "{authority}");
     }
     let strict = site.start(&backend, tls, |config| {
         config.gateway.as_mut().unwrap().sni_required = true;

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +17,8 @@ use crate::observe;
 use crate::observe::log::LogFormat;
 use crate::vault_link::VaultLink;
 
+mod watch;
+
 const HELP: &str = "\
 Examples:
   cryptonym gateway                              serve as config.toml in this directory says
@@ -25,7 +27,8 @@ Examples:
 Prints one line per address to standard output once it listens:
   listening https://127.0.0.1:8443
 Log and access log go to standard error. Metrics, /healthz and /readyz are on the address
-that `gateway.observe` names. The first SIGTERM or SIGINT stops accepting and lets requests in flight end
+that `gateway.observe` names; status, draining and the log's level on that of `gateway.admin`
+(docs/observe.md). The first SIGTERM or SIGINT stops accepting and lets requests in flight end
 (limits.drain_time); a second one ends at once.";
 
 #[derive(clap::Args)]
@@ -95,32 +98,26 @@ async fn serve(config: Config) -> Exit {
         }
     };
     let metrics = Arc::new(Metrics::new());
-    let listening = Arc::new(AtomicBool::new(false));
-    if let Some(address) = gateway.observe {
-        let (listening, link) = (listening.clone(), link.clone());
-        let ready = move || match &link {
-            Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
-            _ if !listening.load(Relaxed) => Err("starting or stopping".to_owned()),
-            _ => Ok(()),
-        };
-        match observe::serve(address, metrics.registry(), ready).await {
-            Ok(address) => tracing::info!(%address, "metrics and health"),
-            Err(error) => return failed(&format_args!("cannot listen on {address}: {error}")),
-        }
-    }
+    let mut watch = match watch::start(&config, gateway, link.as_ref(), &metrics).await {
+        Ok(watch) => watch,
+        Err(error) => return failed(&error),
+    };
     if let (ListenWhen::Ready, Some(link)) = (gateway.listen_when, &link) {
         tracing::info!("listening begins with the last domain's lease");
         tokio::select! {
             () = until_ready(link) => {}
             _ = terminate.recv() => return Exit::Done,
             _ = interrupt.recv() => return Exit::Done,
+            () = watch.drain.cancelled() => return Exit::Done,
         }
     }
-    let running = match gateway::start(&config, link, metrics) {
+    let tracer = watch.tracer.take();
+    let running = match gateway::start_traced(&config, link, metrics, tracer) {
         Ok(running) => running,
         Err(error) => return failed(&error),
     };
-    listening.store(true, Relaxed);
+    let _ = watch.state.addresses.set(running.addresses().to_vec());
+    watch.state.serving.store(true, Relaxed);
     for address in running.addresses() {
         // Nobody may be reading: that is no reason not to serve.
         let _ = writeln!(io::stdout(), "listening https://{address}");
@@ -128,14 +125,16 @@ async fn serve(config: Config) -> Exit {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = watch.drain.cancelled() => {}
     }
-    listening.store(false, Relaxed);
+    watch.state.draining.store(true, Relaxed);
     tracing::info!("stopping: requests in flight may end");
     tokio::select! {
         () = running.drain() => {}
         _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = interrupt.recv() => return Exit::Done,
     }
+    watch.finish().await;
     Exit::Done
 }
 

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod gateway;
 pub mod log;
 pub mod reveal;
+pub mod top;
 pub mod vault;
 
 const EXIT_CODES: &str = "\
@@ -73,6 +74,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure speed and cost: on this machine with generated records, or a gateway of yours
     Bench(bench::Args),
+    /// Show what gateway and vault are doing: routes, rates, latency, refusals, vault, durable set
+    Top(top::Args),
     /// Make a private CA and the certificates of a first installation
     Certs(certs::Args),
     /// Read configuration and policies, and say what they mean; changes nothing
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Vault(args) => vault::run(args, &cli.config),
         Command::Demo(args) => demo::run(args, &cli.config),
         Command::Bench(args) => bench::run(args, &cli.config),
+        Command::Top(args) => top::run(args, &cli.config),
         Command::Certs(args) => certs::run(args, &cli.config),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Reveal(args) => reveal::run(args, &cli.config),

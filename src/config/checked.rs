@@ -12,6 +12,9 @@ use crate::pseudonym::Kinds;
 pub struct Config {
     /// The file it came from, for messages.
     pub file: PathBuf,
+    /// SHA-256 of the files as they were read: the main one, then the included ones in the order
+    /// of `include`, one after the other.
+    pub digest: [u8; 32],
     pub kinds: Kinds,
     pub domains: Vec<Domain>,
     pub gateway: Option<Gateway>,
@@ -52,11 +55,36 @@ pub struct Gateway {
     pub vault: VaultAddress,
     /// `observe = "127.0.0.1:9464"`: address of metrics and health, apart from traffic; `None`: off.
     pub observe: Option<SocketAddr>,
+    /// `[gateway.traces]`; `None`: no request is traced.
+    pub traces: Option<Traces>,
+    /// `[gateway.admin]`; `None`: nobody can ask or tell this gateway anything.
+    pub admin: Option<Admin>,
     /// Worker threads; default: one per core.
     pub workers: usize,
     /// One line a request on standard error; default: yes.
     pub access_log: bool,
     pub listen_when: ListenWhen,
+}
+
+/// Where traces go (OTLP over plain HTTP), and which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    pub host: String,
+    pub port: u16,
+    /// `/v1/traces`, unless the collector has it elsewhere.
+    pub path: String,
+    /// Of the traces that begin here, this part is recorded.
+    pub sample: f64,
+    /// Whether a client's `traceparent` is taken up; else every trace begins here.
+    pub join: bool,
+}
+
+/// Where status is read, and draining and the log's level are asked for.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    /// Always there unless `listen` is loopback; with a `client_ca`, and certificates required.
+    pub tls: Option<ServerTls>,
 }
 
 /// When a gateway begins to listen.

@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::Config;
 use super::diagnostic::{Diagnostic, Severity};
 use super::raw::{self, Findings, Source, Table, Text};
@@ -97,7 +99,14 @@ fn check_sources(main: &Source, path: &Path, findings: &Findings) -> Option<Conf
         .collect();
     let complete = parts.len() == included.len();
     let config = read::config(path, root, parts, complete, findings);
-    config.filter(|_| complete)
+    let mut digest = Sha256::new();
+    for source in std::iter::once(main).chain(&included) {
+        digest.update(&source.text);
+    }
+    let digest = digest.finalize().into();
+    config
+        .filter(|_| complete)
+        .map(|config| Config { digest, ..config })
 }
 
 fn read_includes(root: &Table<'_>, main: &Source, findings: &Findings) -> Vec<Source> {

@@ -210,6 +210,21 @@ impl<'a> Table<'a> {
             .collect()
     }
 
+    /// A part of a whole, from 0 to 1.
+    pub fn fraction(&self, key: &'static str) -> Option<f64> {
+        let node = self.get(key)?;
+        let written = match node.value {
+            DeValue::Float(f) => f.as_str(),
+            DeValue::Integer(i) => i.as_str(),
+            _ => return node.wrong("a number from 0 to 1"),
+        };
+        let number = written.replace('_', "").parse::<f64>().ok();
+        let read = number
+            .filter(|n| (0.0..=1.0).contains(n))
+            .ok_or("a number from 0 to 1, as in 0.01");
+        node.read(key, read)
+    }
+
     /// Bytes: an integer, or a string with a unit.
     pub fn size(&self, key: &'static str) -> Option<usize> {
         let node = self.get(key)?;

@@ -28,6 +28,7 @@ use super::respond;
 use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
+use super::trace::{Running, Step};
 use super::{head, rescue::of_request, upstream};
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
@@ -62,7 +63,15 @@ async fn forward(
     if let Some(rate) = &route.rate {
         rate.take(peer, conn.source.ip()).map_err(Refused::later)?;
     }
-    let granted = plan::grant(shared, route, peer, &head, &parts, &body)?;
+    let granted = plan::grant(
+        shared,
+        route,
+        peer,
+        &head,
+        &parts,
+        &body,
+        story.trace.as_ref(),
+    )?;
     let authority = head.authority.to_owned();
     let Granted { plan, own } = granted;
 
@@ -81,6 +90,7 @@ async fn forward(
     }
 
     // Upstream.
+    let sending = story.step(Step::Upstream);
     let link = conn.worker.upstreams.link(route.config.backend).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
@@ -97,10 +107,16 @@ async fn forward(
         host,
         !request.body().is_empty(),
     );
+    if let Some(trace) = &story.trace {
+        trace.mark(request.headers_mut());
+    }
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
     let own_host = route.config.host_upstream.is_none();
     let (link, response) = upstream::send(story, link, request, own_host).await?;
+    if let Some(sending) = sending {
+        sending.ended_well();
+    }
 
     // And back.
     let exchange = respond::Exchange {
@@ -122,6 +138,7 @@ enum Prepared {
         body: Reader,
         rewrite: Box<Rewriter>,
         first: Vec<u8>,
+        step: Option<Running>,
     },
 }
 
@@ -133,8 +150,10 @@ impl Prepared {
                 body,
                 rewrite,
                 first,
+                step,
             } => {
-                let (pump, pieces) = Pump::start(body, *rewrite, first, story.clone(), of_request);
+                let begun = (*rewrite, first, step);
+                let (pump, pieces) = Pump::start(body, begun, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
         }
@@ -152,11 +171,15 @@ async fn prepare(
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
     let shared = &story.conn.worker.shared;
+    let step = story.step(Step::Rewrite);
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
             let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
+            if let Some(step) = step {
+                step.ended_well();
+            }
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
         }
@@ -171,6 +194,7 @@ async fn prepare(
         body,
         rewrite,
         first,
+        step,
     };
     Ok((prepared, None))
 }

@@ -19,7 +19,7 @@
 //! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
 //! | [`rescue`] | the one place where a fault becomes an answer |
 //! | [`socket`] | a socket that resets unless its message was delivered |
-//! | [`story`], [`metrics`] | what is remembered and counted |
+//! | [`story`], [`metrics`], [`trace`] | what is remembered, counted and told |
 
 pub mod body;
 pub mod clock;
@@ -43,6 +43,7 @@ pub mod serve;
 pub mod shared;
 pub mod socket;
 pub mod story;
+pub mod trace;
 pub mod upstream;
 
 use std::io;
@@ -54,9 +55,11 @@ use self::door::Door;
 use self::metrics::Metrics;
 pub use self::runtime::Running;
 use self::shared::{Shared, Worker};
-use crate::config::{self, Config};
+use crate::config::{self, Config, RequestBody};
 use crate::limits;
 use crate::observe::access::AccessLog;
+use crate::observe::trace::Tracer;
+use crate::rewrite::tally::RuleCounts;
 use crate::tls::TlsError;
 use crate::tls::reload::Plan;
 use crate::vault_link::VaultLink;
@@ -89,11 +92,24 @@ pub fn start(
     link: Option<Arc<VaultLink>>,
     metrics: Arc<Metrics>,
 ) -> Result<Running, StartError> {
+    start_traced(config, link, metrics, None)
+}
+
+/// As [`start`], with somebody to tell of requests.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_traced(
+    config: &Config,
+    link: Option<Arc<VaultLink>>,
+    metrics: Arc<Metrics>,
+    tracer: Option<Tracer>,
+) -> Result<Running, StartError> {
     let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
     let plan = tls_plan(gateway, &config.routes);
     let proxies = gateway.proxy_protocol.clone();
     let door = Door::new(plan, proxies, &config.limits, metrics.door.clone())?;
-    let shared = Arc::new(share(config, link, metrics)?);
+    let shared = Arc::new(share(config, link, metrics, tracer)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
         workers.push(worker(gateway, &shared)?);
@@ -117,6 +133,7 @@ fn share(
     config: &Config,
     link: Option<Arc<VaultLink>>,
     metrics: Arc<Metrics>,
+    tracer: Option<Tracer>,
 ) -> Result<Shared, StartError> {
     let routes = routes::Routes::new(&config.routes, |name| metrics.route(name));
     Ok(Shared {
@@ -128,9 +145,23 @@ fn share(
         kinds: Arc::new(config.kinds.clone()),
         policies: config.policies.clone(),
         backends: upstream::Backends::new(&config.backends, &config.limits, &metrics)?,
+        rules: rules(config, &metrics),
+        tracer,
         metrics,
         link,
     })
+}
+
+/// Counters of the policies of requests. Those of answers restore what the request has brought.
+fn rules(config: &Config, metrics: &Metrics) -> Vec<Option<Arc<RuleCounts>>> {
+    let counted = |at: usize| {
+        let mut routes = config.routes.iter();
+        routes.any(|route| matches!(route.request, RequestBody::Policy(policy) if policy == at))
+    };
+    let policies = config.policies.iter().enumerate();
+    policies
+        .map(|(at, policy)| counted(at).then(|| metrics.policy(policy)))
+        .collect()
 }
 
 fn worker(gateway: &config::Gateway, shared: &Arc<Shared>) -> Result<Worker, StartError> {

@@ -15,6 +15,7 @@ use super::head::Head;
 use super::query;
 use super::routes::Route;
 use super::shared::Shared;
+use super::trace::Trace;
 use crate::config::{RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
@@ -56,6 +57,7 @@ pub fn grant(
     head: &Head<'_>,
     parts: &Parts,
     body: &Reader,
+    trace: Option<&Arc<Trace>>,
 ) -> Result<Granted, Fault> {
     let config = &route.config;
     let restores = matches!(config.response, ResponseBody::RestoreOwn(_));
@@ -71,7 +73,7 @@ pub fn grant(
     if restores {
         shared.lease(config)?;
     }
-    let plan = plan(shared, route, parts, body, own.as_ref())?;
+    let plan = plan(shared, route, parts, body, own.as_ref(), trace)?;
     Ok(Granted { plan, own })
 }
 
@@ -81,6 +83,7 @@ fn plan(
     parts: &Parts,
     body: &Reader,
     own: Option<&Arc<OwnIdentifiers>>,
+    trace: Option<&Arc<Trace>>,
 ) -> Result<Plan, Fault> {
     if body.has_ended() {
         return Ok(Plan::Empty);
@@ -109,7 +112,7 @@ fn plan(
         None => hold,
     };
     Ok(Plan::Rewrite {
-        rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned())?),
+        rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned(), trace)?),
         take,
         streams,
     })

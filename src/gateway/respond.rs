@@ -114,7 +114,7 @@ async fn restore(
             charge(shared, own, peer)?;
         }
     }
-    let mut rewrite = shared.rewrite(&route.config, policy, format, own)?;
+    let mut rewrite = shared.rewrite(&route.config, policy, format, own, None)?;
     let most = limits::CHUNK.min(shared.limits.hold);
     match hold::take(&mut reader, most).await? {
         Taken::Whole(whole) => {
@@ -128,7 +128,8 @@ async fn restore(
             let mut first = Vec::new();
             let pushed = rewrite.push(&begun, &mut first).await;
             pushed.map_err(of_response)?;
-            let (back, pieces) = Pump::start(reader, rewrite, first, story.clone(), of_response);
+            let (back, pieces) =
+                Pump::start(reader, (rewrite, first, None), story.clone(), of_response);
             let pumps = [pump, Some(back)];
             Ok(Answer::stream(pieces, story.clone(), link, pumps))
         }

@@ -7,13 +7,16 @@ use super::body::hold::HoldBudget;
 use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
+use super::trace::Trace;
 use super::upstream::{Backends, Upstreams};
 use crate::config::{self, Format, Limits};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::AccessLog;
+use crate::observe::trace::Tracer;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 use crate::rewrite::own::OwnIdentifiers;
+use crate::rewrite::tally::RuleCounts;
 use crate::rewrite::{Job, Keeper, Rewriter};
 use crate::vault_link::{Lease, VaultLink};
 
@@ -27,7 +30,11 @@ pub struct Shared {
     pub restore: RestoreBudget,
     pub kinds: Arc<Kinds>,
     pub policies: Vec<Arc<Policy>>,
+    /// Counters of each policy's rules; `None` for those of answers.
+    pub rules: Vec<Option<Arc<RuleCounts>>>,
     pub backends: Arc<Backends>,
+    /// `None`: no request is traced.
+    pub tracer: Option<Tracer>,
     /// `None` only where no route has a domain.
     pub link: Option<Arc<VaultLink>>,
 }
@@ -56,15 +63,24 @@ impl Shared {
         policy: usize,
         format: Format,
         own: Option<Arc<OwnIdentifiers>>,
+        trace: Option<&Arc<Trace>>,
     ) -> Result<Rewriter, Fault> {
-        Ok(Rewriter::new(Job {
+        let keeper = self.lease(route)?.map(|lease| match trace {
+            Some(trace) => trace.watch(lease),
+            None => lease as Arc<dyn Keeper>,
+        });
+        let rewriter = Rewriter::new(Job {
             policy: self.policies[policy].clone(),
             kinds: self.kinds.clone(),
             format,
-            keeper: self.lease(route)?.map(|lease| lease as Arc<dyn Keeper>),
+            keeper,
             limits: self.limits.clone(),
             own,
-        }))
+        });
+        Ok(match &self.rules[policy] {
+            Some(counts) => rewriter.counting(counts.clone()),
+            None => rewriter,
+        })
     }
 }
 

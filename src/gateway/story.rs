@@ -15,8 +15,10 @@ use super::coarse::Moment;
 use super::metrics::Sample;
 use super::serve::Conn;
 use super::shared::RequestId;
+use super::trace::{Ended, Running, Step, Trace};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::Line;
+use crate::observe::trace::Value;
 use crate::rewrite::Summary;
 
 const NO_ROUTE: usize = usize::MAX;
@@ -49,12 +51,16 @@ pub struct Story {
     waits_since: AtomicU64,
     waited: AtomicU64,
     delivered: AtomicBool,
+    /// Only where traces are configured.
+    pub trace: Option<Arc<Trace>>,
     _in_flight: InFlight,
 }
 
 impl Story {
     pub fn begin(conn: Arc<Conn>, parts: &Parts) -> Arc<Self> {
+        let tracer = conn.worker.shared.tracer.as_ref();
         Arc::new(Self {
+            trace: tracer.and_then(|tracer| Trace::begin(tracer, &parts.headers)),
             id: conn.worker.request_id(),
             started: Instant::now(),
             began: Moment::now(),
@@ -81,6 +87,11 @@ impl Story {
             _in_flight: conn.clock.request(),
             conn,
         })
+    }
+
+    /// A step begins, if somebody will be told of it.
+    pub fn step(&self, step: Step) -> Option<Running> {
+        self.trace.as_ref().and_then(|trace| trace.step(step))
     }
 
     pub fn takes_route(&self, index: usize) {
@@ -175,7 +186,7 @@ impl Drop for Story {
         let elapsed = self.started.elapsed();
         let sample = Sample {
             status: self.status.load(Relaxed),
-            seconds: elapsed.as_secs_f64(),
+            time: elapsed,
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             records: self.records.load(Relaxed),
@@ -202,6 +213,46 @@ impl Drop for Story {
             code: sample.fault.map(|f| f.code.name()),
             whole: self.delivered.load(Relaxed),
         });
+        let told = self.trace.as_ref().filter(|trace| trace.is_told());
+        if let (Some(trace), Some(tracer)) = (told, &worker.shared.tracer) {
+            let route = route.map(|r| &r.config);
+            let backend = route.and_then(|r| worker.shared.backends.name(r.backend));
+            trace.tell(
+                tracer,
+                Ended {
+                    started: self.started,
+                    failed: sample.status == 0 || sample.status >= 500,
+                    backend: backend.cloned(),
+                    attributes: self.attributes(route.map(|r| &*r.name), &sample),
+                },
+            );
+        }
+    }
+}
+
+impl Story {
+    /// Of the request's span. What a message chose is not among them.
+    fn attributes(&self, route: Option<&str>, sample: &Sample<'_>) -> Vec<(&'static str, Value)> {
+        let text = |text: &str| Value::Text(text.to_owned().into());
+        let mut all = vec![
+            ("cryptonym.request", text(&self.id.to_string())),
+            ("cryptonym.route", text(route.unwrap_or("-"))),
+            ("http.request.method", Value::Text(self.method.into())),
+            ("cryptonym.protocol", Value::Text(self.protocol.into())),
+            (
+                "http.response.status_code",
+                Value::Number(sample.status.into()),
+            ),
+            ("cryptonym.records", Value::Number(sample.records)),
+            ("cryptonym.replaced", Value::Number(sample.replaced)),
+            ("cryptonym.first_sights", Value::Number(sample.first_sights)),
+            ("cryptonym.whole", Value::Flag(self.delivered.load(Relaxed))),
+        ];
+        if let Some(fault) = sample.fault {
+            let name = fault.code.name();
+            all.push(("cryptonym.code", Value::Text(name.into())));
+        }
+        all
     }
 }
 
@@ -212,7 +263,7 @@ pub fn unparsed(conn: &Conn, code: Code) {
     let fault = Fault::new(code, Stage::Head);
     worker.shared.unrouted.add(&Sample {
         status: code.status(),
-        seconds: 0.0,
+        time: Duration::ZERO,
         bytes_in: 0,
         bytes_out: 0,
         records: 0,

@@ -5,8 +5,11 @@
 //! address out of a message.
 
 pub mod access;
+pub mod admin;
+pub mod count;
 pub mod log;
 pub mod panics;
 pub mod serve;
+pub mod trace;
 
-pub use serve::serve;
+pub use serve::{Door, Pages, bind, serve};

@@ -1,82 +1,168 @@
-//! `/metrics`, `/healthz` and `/readyz`, in plain HTTP on an address of their own.
+//! `/metrics`, `/healthz` and `/readyz` on an address of their own, and beside them, on the admin
+//! address, what [`super::admin`] does. The same for gateway and vault.
 //!
-//! What enters: a registry and the question whether the process is ready. What leaves: three
-//! small pages. What can never happen: this port reaches a message or a key; it should still be
-//! a loopback or management address, for counts tell something too.
+//! What enters: a listening socket, what is behind the pages, and who may come in. What leaves:
+//! small pages. What can never happen: this port reaches a message or a key; a silent connection
+//! stays open. It should still be a loopback or management address, for counts tell something too.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
+use super::admin::Admin;
 use crate::limits;
 
-/// Serves in the background until the runtime ends; returns the address, once it listens.
-/// `ready` says why not, in words without secrets.
-///
+/// An answer that is being made.
+type Making<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What is behind the pages of one process.
+pub struct Pages {
+    registry: Registry,
+    ready: Box<dyn Fn() -> Making<Result<(), String>> + Send + Sync>,
+}
+
+impl Pages {
+    /// `ready` says why not, in words without secrets.
+    pub fn new<F>(registry: Registry, ready: impl Fn() -> F + Send + Sync + 'static) -> Arc<Self>
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Arc::new(Self {
+            registry,
+            ready: Box::new(move || Box::pin(ready())),
+        })
+    }
+}
+
+/// Who is let in, and to what.
+#[derive(Clone)]
+pub enum Door {
+    /// Everybody, to pages that change nothing.
+    Pages,
+    /// Everybody who reaches a loopback address, to everything.
+    Local(Arc<Admin>),
+    /// Whoever shows a certificate that `knows` says yes to, to everything.
+    Mutual {
+        tls: TlsAcceptor,
+        /// Of the peer's certificate (DER), which the acceptor has verified.
+        knows: fn(&[u8]) -> bool,
+        admin: Arc<Admin>,
+    },
+}
+
 /// # Errors
 /// The address cannot be bound.
-pub async fn serve(
-    address: SocketAddr,
-    registry: Registry,
-    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-) -> io::Result<SocketAddr> {
+pub async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let pages = Arc::new(Pages { registry, ready });
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+    Ok((listener, bound))
+}
+
+/// Serves until `stop`.
+pub async fn serve(listener: TcpListener, pages: Arc<Pages>, door: Door, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits::OBSERVE_CONNECTIONS));
+    loop {
+        // The place first: beyond the bound, connections wait in the backlog.
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let accepted = tokio::select! {
+            accepted = accepted => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (Ok((stream, _)), Ok(place)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (pages, door, stop) = (pages.clone(), door.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = timeout(limits::IDLE_TIME, enter(stream, pages, door)) => {}
+                () = stop.cancelled() => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn enter(stream: TcpStream, pages: Arc<Pages>, door: Door) {
+    let _ = stream.set_nodelay(true);
+    match door {
+        Door::Pages => speak(TokioIo::new(stream), pages, None).await,
+        Door::Local(admin) => speak(TokioIo::new(stream), pages, Some((admin, true))).await,
+        Door::Mutual { tls, knows, admin } => {
+            let shaken = timeout(limits::HANDSHAKE_TIME, tls.accept(stream)).await;
+            let Ok(Ok(stream)) = shaken else { return };
+            let chain = stream.get_ref().1.peer_certificates();
+            let known = chain
+                .and_then(|chain| chain.first())
+                .is_some_and(|certificate| knows(certificate));
+            if known {
+                speak(TokioIo::new(stream), pages, Some((admin, false))).await;
+            } else {
+                tracing::warn!("a certificate that may not lead this gateway was shown");
+            }
+        }
+    }
+}
+
+/// `admin`: what may be led, and whether anybody on this machine may.
+async fn speak<S>(stream: S, pages: Arc<Pages>, admin: Option<(Arc<Admin>, bool)>)
+where
+    S: Read + Write + Unpin,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (pages, admin) = (pages.clone(), admin.clone());
+        async move {
+            let admin = admin.as_ref();
+            let done = match admin {
+                Some((admin, local)) if admin.has(request.uri().path()) => {
+                    admin.answer(request, *local).await
+                }
+                _ => pages.answer(&request, admin.is_some()).await,
             };
-            let pages = pages.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = pages.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits::HEAD_TIME)
-                    .max_buf_size(limits::HEAD)
-                    .serve_connection(TokioIo::new(stream), service);
-                let _ = tokio::time::timeout(limits::IDLE_TIME, connection).await;
-            });
+            Ok::<_, Infallible>(done)
         }
     });
-    Ok(bound)
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIME)
+        .max_buf_size(limits::HEAD)
+        .serve_connection(stream, service);
+    let _ = connection.await;
 }
 
-struct Pages<F> {
-    registry: Registry,
-    ready: F,
-}
-
-impl<F: Fn() -> Result<(), String>> Pages<F> {
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+impl Pages {
+    async fn answer<B>(&self, request: &Request<B>, admin: bool) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return page(
-                StatusCode::METHOD_NOT_ALLOWED,
-                TEXT,
-                "GET only\n".to_owned(),
-            );
+            let text = "GET only\n".to_owned();
+            return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
         }
         match request.uri().path() {
             // Alive means: it answers.
             "/healthz" => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
-            "/readyz" => match (self.ready)() {
+            "/readyz" => match (self.ready)().await {
                 Ok(()) => page(StatusCode::OK, TEXT, "ready\n".to_owned()),
                 Err(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             },
@@ -88,21 +174,27 @@ impl<F: Fn() -> Result<(), String>> Pages<F> {
                 }
             }
             _ => {
-                let pages = "/healthz /readyz /metrics\n".to_owned();
+                let more = if admin {
+                    " /status /drain /log-level"
+                } else {
+                    ""
+                };
+                let pages = format!("/healthz /readyz /metrics{more}\n");
                 page(StatusCode::NOT_FOUND, TEXT, pages)
             }
         }
     }
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn page(status: StatusCode, media: &'static str, text: String) -> Response<Full<Bytes>> {
+pub(super) fn page(status: StatusCode, media: &'static str, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    let media = HeaderValue::from_static(media);
-    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -133,19 +225,26 @@ mod tests {
         let ready = Arc::new(AtomicBool::new(false));
         let asked = ready.clone();
         let is_ready = move || {
-            asked
-                .load(Relaxed)
-                .then_some(())
-                .ok_or("no lease".to_owned())
+            let ready = asked.load(Relaxed);
+            async move { ready.then_some(()).ok_or("no lease".to_owned()) }
         };
-        let address = serve("127.0.0.1:0".parse().unwrap(), registry, is_ready);
-        let address = address.await.unwrap();
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let pages = Pages::new(registry, is_ready);
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, pages, Door::Pages, stop.clone()));
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let not_yet = get(address, "/readyz").await;
         assert!(not_yet.starts_with("HTTP/1.1 503") && not_yet.ends_with("no lease\n"));
         ready.store(true, Relaxed);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/metrics").await.contains("things_total 1"));
-        assert!(get(address, "/other").await.starts_with("HTTP/1.1 404"));
+        for path in ["/other", "/status", "/drain", "/log-level"] {
+            assert!(
+                get(address, path).await.starts_with("HTTP/1.1 404"),
+                "{path}"
+            );
+        }
+        stop.cancel();
+        serving.await.unwrap();
     }
 }

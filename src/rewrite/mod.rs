@@ -27,10 +27,12 @@ mod ahead;
 pub mod keeper;
 pub mod own;
 mod resolve;
+pub mod tally;
 
 use ahead::Durable;
 pub use ahead::{Ahead, Held};
 pub use keeper::Keeper;
+use tally::RuleCounts;
 
 /// What one body needs to be rewritten. Cheap to clone.
 #[derive(Clone)]
@@ -84,6 +86,12 @@ impl Rewriter {
             base: 0,
             poisoned: false,
         }
+    }
+
+    /// The same, counting what each rule of the policy does.
+    pub fn counting(mut self, counts: Arc<RuleCounts>) -> Self {
+        self.resolver.counts = Some(counts);
+        self
     }
 
     /// Takes the next chunk; appends to `out` what may leave now (perhaps nothing).

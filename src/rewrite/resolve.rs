@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::ahead::Durable;
+use super::tally::{RuleCounts, Tally};
 use super::{Job, Keeper, Summary};
 use crate::error::{Code, Fault, Stage};
 use crate::format::{Answer, Scanner, Shape, Slot};
@@ -93,6 +94,8 @@ pub(super) struct Resolver {
     /// The key of record-scoped tokens and the record it is for.
     record_key: Option<(u64, Key32)>,
     pub(super) summary: Summary,
+    tally: Tally,
+    pub(super) counts: Option<Arc<RuleCounts>>,
 }
 
 /// Which values of a segment have been seen, a few of them: the last one of each mark. A value
@@ -176,6 +179,8 @@ impl Resolver {
             seen: HashSet::new(),
             record_key: None,
             summary: Summary::default(),
+            tally: Tally::default(),
+            counts: None,
         }
     }
 
@@ -195,6 +200,7 @@ impl Resolver {
         for slot in segment.slots {
             if slot.shape == Shape::Extent {
                 self.made.push(Made::Nothing);
+                self.tally.add(slot.rule, 1);
                 continue;
             }
             let rule = policy.rule(slot.rule);
@@ -221,7 +227,9 @@ impl Resolver {
                 }
             };
             let made = made.map_err(|code| fault(code, rule, segment.base + slot.start as u64))?;
-            self.summary.replaced += u64::from(!matches!(made, Made::Keep));
+            let replaced = !matches!(made, Made::Keep);
+            self.summary.replaced += u64::from(replaced);
+            self.tally.add(slot.rule, u32::from(replaced));
             self.made.push(made);
         }
         if let Some(keeper) = keeper
@@ -233,6 +241,9 @@ impl Resolver {
             self.remember(segment, &mut scratch);
         }
         self.scratch = scratch;
+        if let Some(counts) = &self.counts {
+            self.tally.flush(counts);
+        }
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! certificate, while the first's lease lives, raises an alarm: either the gateway was restarted,
 //! or its key was copied.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -56,7 +55,7 @@ pub async fn grant(
         .keyring
         .by_id(&row.domain, row.epoch)
         .ok_or(Refusal::UnknownEpoch)?;
-    vault.metrics.leases.fetch_add(1, Relaxed);
+    vault.metrics.leases.inc();
     Ok(LeaseAnswer {
         vault: Hex(vault.id),
         gateway: caller.id.clone(),

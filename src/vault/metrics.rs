@@ -1,40 +1,66 @@
 //! Counters of the vault, without labels that name anybody.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+use crate::observe::count::Times;
 
 macro_rules! counters {
-    ($( $field:ident = $name:literal, $help:literal; )*) => {
-        /// What the vault counts since its start.
+    ($( $field:ident = $help:literal; )*) => {
+        /// What the vault counts since its start. A counter's name is that of its field.
         #[derive(Debug, Default)]
-        pub struct Metrics { $( pub $field: AtomicU64, )* }
+        pub struct Metrics {
+            $( pub $field: Counter, )*
+            /// Connections of gateways and people now.
+            pub connections_open: Gauge,
+            commit_times: Arc<CommitTimes>,
+        }
 
         impl Metrics {
-            /// The text exposition format of Prometheus.
-            pub fn render(&self) -> String {
-                let mut out = String::new();
-                $( line(&mut out, $name, $help, self.$field.load(Relaxed)); )*
-                out
+            fn register(&self, registry: &mut Registry) {
+                $( registry.register(stringify!($field), $help, self.$field.clone()); )*
             }
         }
     };
 }
 
 counters! {
-    leases = "cryptonym_vault_leases_total", "Leases granted.";
-    records_new = "cryptonym_vault_records_new_total", "Recovery records that were new.";
-    records_known = "cryptonym_vault_records_known_total", "Recovery records that were there already.";
-    commits = "cryptonym_vault_commits_total", "Commits synced to disk.";
-    works = "cryptonym_vault_works_total", "Works in those commits.";
-    refused = "cryptonym_vault_refused_total", "Requests refused.";
-    reveals_asked = "cryptonym_vault_reveals_asked_total", "Reveals asked for.";
-    reveals_fetched = "cryptonym_vault_reveals_fetched_total", "Results of reveals answered.";
-    alarms_conflict = "cryptonym_vault_alarms_conflict_total", "Pseudonyms offered under another identifier.";
-    alarms_mismatch = "cryptonym_vault_alarms_mismatch_total", "Batches with a record that does not derive.";
-    alarms_budget = "cryptonym_vault_alarms_budget_total", "Days on which a gateway spent a domain's budget.";
-    alarms_decision = "cryptonym_vault_alarms_decision_total", "Reveals marked as approved without an approver's signature.";
-    alarms_domain = "cryptonym_vault_alarms_domain_total", "Uses of a domain that the registry does not give the gateway.";
-    alarms_lease = "cryptonym_vault_alarms_lease_total", "Second leases of one gateway and domain.";
+    leases = "Leases granted";
+    records_new = "Recovery records that were new";
+    records_known = "Recovery records that were there already";
+    commits = "Commits synced to disk";
+    works = "Works in those commits";
+    refused = "Requests refused";
+    handshakes_failed = "TLS handshakes that failed";
+    reveals_asked = "Reveals asked for";
+    reveals_fetched = "Results of reveals answered";
+    alarms_conflict = "Pseudonyms offered under another identifier";
+    alarms_mismatch = "Batches with a record that does not derive";
+    alarms_budget = "Days on which a gateway spent a domain's budget";
+    alarms_decision = "Reveals marked as approved without an approver's signature";
+    alarms_domain = "Uses of a domain that the registry does not give the gateway";
+    alarms_lease = "Second leases of one gateway and domain";
+}
+
+/// How long commits took, their fsync included.
+#[derive(Debug, Default)]
+struct CommitTimes(Times);
+
+impl Collector for CommitTimes {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "Commits, from begin to synced";
+        let times = MetricType::Histogram;
+        let to = to.encode_descriptor("commit_seconds", help, None, times)?;
+        Times::encode(std::iter::once(&self.0), to)
+    }
 }
 
 impl Metrics {
@@ -48,19 +74,31 @@ impl Metrics {
             "domain-alarm" => &self.alarms_domain,
             _ => &self.alarms_lease,
         };
-        counter.fetch_add(1, Relaxed);
+        counter.inc();
     }
 
     /// Counts a commit of so many works.
-    pub fn commit(&self, works: usize) {
-        self.commits.fetch_add(1, Relaxed);
-        self.works.fetch_add(works as u64, Relaxed);
+    pub fn commit(&self, works: usize, time: Duration) {
+        self.commits.inc();
+        self.works.inc_by(works as u64);
+        self.commit_times.0.add(time);
     }
-}
 
-fn line(out: &mut String, name: &str, help: &str, value: u64) {
-    let _ = writeln!(
-        out,
-        "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
-    );
+    /// All of them, for a metrics page.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("cryptonym_vault");
+        self.register(&mut registry);
+        registry.register(
+            "build",
+            "The program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
+            "connections_open",
+            "Connections now",
+            self.connections_open.clone(),
+        );
+        registry.register_collector(Box::new(self.commit_times.clone()));
+        registry
+    }
 }

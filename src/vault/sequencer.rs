@@ -9,6 +9,7 @@
 //! happen: a result before the sync; a work that fails and leaves something behind.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -108,7 +109,7 @@ fn run(
     mut jobs: mpsc::Receiver<Job>,
 ) {
     while let Some(first) = jobs.blocking_recv() {
-        let start = ledger.mark();
+        let (start, began) = (ledger.mark(), Instant::now());
         let mut done = Vec::new();
         let committed = group(
             &mut *store,
@@ -124,7 +125,7 @@ fn run(
             let _ = store.rollback();
             tracing::error!(%error, "a commit failed");
         }
-        metrics.commit(done.len());
+        metrics.commit(done.len(), began.elapsed());
         for one in done {
             (one.tell)(committed.clone());
         }

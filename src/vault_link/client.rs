@@ -4,7 +4,8 @@
 //! there is none. What can never happen: an answer from a peer whose certificate is not of the
 //! vault's CA; a call without a time-out.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::LinkError;
+use super::calls::Calls;
 use crate::config::VaultAddress;
 use crate::limits;
 use crate::tls::client::client_config;
@@ -37,6 +39,7 @@ pub struct Client {
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
     /// How many connections have ended: a count, so that no end is missed by who is busy.
     lost: watch::Sender<u64>,
+    calls: Arc<Calls>,
 }
 
 /// Why a call has no answer.
@@ -87,12 +90,18 @@ impl Client {
             port: address.port,
             connection: Mutex::new(None),
             lost: watch::Sender::new(0),
+            calls: Arc::default(),
         })
     }
 
     /// Changes whenever a connection has ended, also while nobody waits for it.
     pub fn losses(&self) -> watch::Receiver<u64> {
         self.lost.subscribe()
+    }
+
+    /// What its calls were, and came to.
+    pub fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
     }
 
     /// `GET` of a JSON message.
@@ -127,6 +136,13 @@ impl Client {
 
     /// A streamed answer; the caller reads the body, within its own time.
     pub async fn stream(&self, path: &str) -> Result<Answered<Incoming>, CallError> {
+        let began = Instant::now();
+        let result = self.begin_stream(path).await;
+        self.calls.ended(path, began.elapsed(), 0, 0, &result);
+        result
+    }
+
+    async fn begin_stream(&self, path: &str) -> Result<Answered<Incoming>, CallError> {
         let response = within(
             limits::VAULT_TIME,
             self.send(Method::GET, path, Bytes::new()),
@@ -144,6 +160,20 @@ impl Client {
     }
 
     async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answered<Bytes>, CallError> {
+        let (began, sent) = (Instant::now(), body.len());
+        let result = self.exchange(method, path, body).await;
+        let received = result.as_ref().map_or(0, |answer| answer.message.len());
+        let took = began.elapsed();
+        self.calls.ended(path, took, sent, received, &result);
+        result
+    }
+
+    async fn exchange(
         &self,
         method: Method,
         path: &str,

@@ -18,6 +18,7 @@ use crate::limits;
 use crate::pseudonym::{KindId, Pseudonym};
 use crate::secret::PlainBuf;
 
+pub mod calls;
 pub mod client;
 pub mod known;
 mod lease;
@@ -39,6 +40,7 @@ pub struct FirstSight {
 pub struct VaultLink {
     /// By index into `config.domains`; `None` for those this process does not serve.
     domains: Vec<Option<Arc<renew::Domain>>>,
+    calls: Arc<calls::Calls>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -78,6 +80,7 @@ impl VaultLink {
         });
         let mut link = Self {
             domains: vec![None; config.domains.len()],
+            calls: publisher.client.calls(),
             tasks: Vec::new(),
         };
         for &at in domains {
@@ -104,6 +107,11 @@ impl VaultLink {
     pub fn ready(&self) -> bool {
         let mut served = (0..self.domains.len()).filter(|at| self.domains[*at].is_some());
         served.all(|at| self.lease(at).is_some())
+    }
+
+    /// What a metrics page shows of this link.
+    pub fn page(self: &Arc<Self>) -> calls::LinkPage {
+        calls::LinkPage(Arc::downgrade(self), self.calls.clone())
     }
 
     /// Every served domain with its lease.

@@ -194,6 +194,7 @@ async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> R
                 lease
                     .known
                     .extend(sights.iter().map(|sight| sight.pseudonym));
+                publisher.client.calls().kept(sights.len());
                 return Ok(());
             }
             Ok(Ok(_)) => {

@@ -84,6 +84,7 @@ pub fn config(
 ) -> Config {
     Config {
         file: PathBuf::from("test.toml"),
+        digest: [0; 32],
         kinds: Kinds::default(),
         domains: vec![],
         gateway: Some(config::Gateway {
@@ -100,6 +101,8 @@ pub fn config(
                 ca: PathBuf::new(),
             },
             observe: None,
+            traces: None,
+            admin: None,
             workers: 1,
             access_log: true,
             listen_when: config::ListenWhen::AtOnce,

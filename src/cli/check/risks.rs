@@ -21,6 +21,7 @@ pub(super) fn all(config: &Config) -> Vec<Risk> {
     for policy in policies_in_use(config) {
         of_policy(policy, config, &mut risks);
     }
+    of_watching(config, &mut risks);
     if config.gateway.is_some() || config.vault.is_some() {
         risks.push(Risk {
             about: "keys".to_owned(),
@@ -47,6 +48,36 @@ pub(super) fn policies_in_use(config: &Config) -> impl Iterator<Item = &Policy> 
         .enumerate()
         .filter(move |(at, _)| !restores.contains(at))
         .map(|(_, p)| &**p)
+}
+
+/// Traces, and who may lead the gateway.
+fn of_watching(config: &Config, risks: &mut Vec<Risk>) {
+    let Some(gateway) = &config.gateway else {
+        return;
+    };
+    let mut add = |about: &str, text: &str| {
+        risks.push(Risk {
+            about: about.to_owned(),
+            text: text.to_owned(),
+            grave: false,
+        });
+    };
+    if gateway.traces.as_ref().is_some_and(|traces| traces.join) {
+        add(
+            "traces",
+            "a client's trace id goes on to backends: sixteen bytes of its choosing. `from_clients = \"restart\"` stops that",
+        );
+    }
+    if gateway
+        .admin
+        .as_ref()
+        .is_some_and(|admin| admin.tls.is_none())
+    {
+        add(
+            "admin",
+            "whoever has an account on this machine can drain the gateway. With `tls` it wants a custodian's certificate",
+        );
+    }
 }
 
 fn of_route(route: &Route, config: &Config, risks: &mut Vec<Risk>) {

@@ -21,6 +21,7 @@ mod limits;
 mod policy;
 mod route;
 mod rule;
+mod watch;
 mod worlds;
 
 /// A part with its name and where the name stands.

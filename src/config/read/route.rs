@@ -95,6 +95,7 @@ pub(super) fn assemble(
     }
     Some(Config {
         file: path.to_owned(),
+        digest: [0; 32],
         kinds,
         domains: parts(names.domains)?,
         gateway,

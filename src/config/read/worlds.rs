@@ -2,7 +2,7 @@
 
 use super::super::raw::Table;
 use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
-use super::{address, front, path, path_of, word};
+use super::{address, front, path, path_of, watch, word};
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -61,6 +61,14 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         }
         Some(address)
     });
+    let traces = table.table("traces", "[gateway.traces]");
+    let has_traces = traces.is_some();
+    let traces = traces.and_then(watch::traces);
+    let mut taken = listen.clone();
+    taken.extend(observe);
+    let admin = table.table("admin", "[gateway.admin]");
+    let has_admin = admin.is_some();
+    let admin = admin.and_then(|t| watch::admin(t, &taken, |tls| server_tls(tls, true)));
     let workers = table
         .integer("workers", 1..=1024)
         .and_then(|n| usize::try_from(n).ok())
@@ -74,6 +82,9 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         word(&text, "moment to listen", &words, findings)
     });
     table.finish();
+    if has_traces != traces.is_some() || has_admin != admin.is_some() {
+        return None;
+    }
     Some(Gateway {
         listen,
         tls: tls?,
@@ -82,6 +93,8 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         proxy_protocol: proxy_protocol?,
         vault: vault?,
         observe,
+        traces,
+        admin,
         workers,
         access_log,
         listen_when: listen_when.unwrap_or(ListenWhen::AtOnce),
@@ -176,7 +189,7 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
         if strict && asked != ClientCertificate::Required {
             findings.error(
                 &text.place,
-                "the vault always requires client certificates",
+                "client certificates are always required here",
                 "remove this key",
             );
         } else if asked != ClientCertificate::None && !table.has("client_ca") {

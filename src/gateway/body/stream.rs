@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::reader::Reader;
 use crate::error::Fault;
 use crate::gateway::story::Story;
+use crate::gateway::trace::Running;
 use crate::limits;
 use crate::rewrite::{Ahead, Rewriter};
 
@@ -29,19 +30,21 @@ pub enum Piece {
 pub struct Pump(JoinHandle<()>);
 
 impl Pump {
-    /// `first` is what has been rewritten already. `blame` says what a fault is to the client.
+    /// `begun`: the rewriting, what it has rewritten already, and its step in a trace. `blame`
+    /// says what a fault is to the client.
     pub fn start(
         reader: Reader,
-        rewrite: Rewriter,
-        first: Vec<u8>,
+        begun: (Rewriter, Vec<u8>, Option<Running>),
         story: Arc<Story>,
         blame: fn(Fault) -> Fault,
     ) -> (Self, mpsc::Receiver<Piece>) {
         let (to, from) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
+        let (rewrite, first, step) = begun;
         let task = tokio::spawn(async move {
-            if let Err(fault) = pump(reader, rewrite, first, &to, &story).await {
+            match pump(reader, rewrite, first, &to, &story).await {
+                Ok(()) => step.map_or((), Running::ended_well),
                 // Before the channel closes: who sees it closed finds the reason.
-                story.fail(blame(fault));
+                Err(fault) => story.fail(blame(fault)),
             }
         });
         (Self(task), from)

@@ -105,6 +105,11 @@ impl Backends {
         }
     }
 
+    /// As configured.
+    pub fn name(&self, backend: usize) -> Option<&String> {
+        self.all.get(backend).map(|b| &b.name)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Backend>> {
         self.all.iter()
     }

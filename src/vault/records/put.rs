@@ -1,7 +1,6 @@
 //! Puts the sealed rows of a batch into the store: all of them, or none.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use crate::vault::keys::epoch::EpochKeys;
 use crate::vault::refusal::Refusal;
@@ -33,10 +32,8 @@ pub async fn put(
         .await?;
     if let Ok(answer) = &outcome {
         let metrics = &vault.metrics;
-        metrics.records_new.fetch_add(answer.new.into(), Relaxed);
-        metrics
-            .records_known
-            .fetch_add(answer.known.into(), Relaxed);
+        metrics.records_new.inc_by(answer.new.into());
+        metrics.records_known.inc_by(answer.known.into());
     }
     outcome
 }

@@ -4,7 +4,6 @@
 //! request for pseudonyms that this domain does not have, or for a table of them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -94,7 +93,7 @@ pub async fn ask(
             tx.log(&event)
         })
         .await?;
-    vault.metrics.reveals_asked.fetch_add(1, Relaxed);
+    vault.metrics.reveals_asked.inc();
     Ok(view)
 }
 

@@ -16,7 +16,6 @@
 mod open;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use zeroize::Zeroizing;
 
@@ -41,7 +40,7 @@ pub async fn fetch(
     let result = vault
         .read(move |vault, reader| answer(vault, reader, &granted))
         .await??;
-    vault.metrics.reveals_fetched.fetch_add(1, Relaxed);
+    vault.metrics.reveals_fetched.inc();
     Ok(result)
 }
 

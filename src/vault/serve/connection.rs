@@ -24,6 +24,7 @@ pub async fn serve(server: Server, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let handshake = timeout(limits::HANDSHAKE_TIME, server.acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else {
+        server.vault.metrics.handshakes_failed.inc();
         tracing::debug!("a handshake failed");
         return;
     };
@@ -36,7 +37,10 @@ pub async fn serve(server: Server, stream: TcpStream) {
     let caller = peer
         .and_then(|certificate| Peer::from_certificate(certificate).ok())
         .and_then(|peer| server.vault.caller(&peer));
+    let open = server.vault.metrics.connections_open.clone();
+    open.inc();
     http(server, TokioIo::new(stream), caller).await;
+    open.dec();
 }
 
 async fn http<I>(server: Server, io: I, caller: Option<Caller>)

@@ -6,7 +6,6 @@
 
 mod answer;
 mod connection;
-mod health;
 mod log_pages;
 mod routes;
 
@@ -25,6 +24,7 @@ use super::log::Event;
 use super::state::{StartError, Vault};
 use crate::config::Config;
 use crate::limits;
+use crate::observe::{self, Door, Pages};
 use crate::tls::server::{Versions, server_config};
 
 /// A vault that listens.
@@ -55,9 +55,15 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let observe = match settings.observe {
         None => None,
         Some(at) => {
-            let listener = bind(at).await?;
-            let at = listener.local_addr().unwrap_or(at);
-            tasks.spawn(health::serve(Arc::clone(&vault), listener, stop.clone()));
+            let bound = observe::bind(at).await;
+            let (listener, at) =
+                bound.map_err(|error| StartError::Listen { address: at, error })?;
+            tasks.spawn(observe::serve(
+                listener,
+                pages(&vault),
+                Door::Pages,
+                stop.clone(),
+            ));
             Some(at)
         }
     };
@@ -99,6 +105,22 @@ impl Running {
         drop(vault);
         let _ = tokio::task::spawn_blocking(move || sequencer.join()).await;
     }
+}
+
+/// Metrics and health.
+fn pages(vault: &Arc<Vault>) -> Arc<Pages> {
+    let watched = Arc::clone(vault);
+    Pages::new(vault.metrics.registry(), move || {
+        let vault = Arc::clone(&watched);
+        // Ready: the sequencer runs its works and the store commits.
+        async move {
+            let works = vault.sequencer.run(|_| Ok(()));
+            match tokio::time::timeout(limits::VAULT_TIME, works).await {
+                Ok(Ok(())) => Ok(()),
+                _ => Err("the store does not commit".to_owned()),
+            }
+        }
+    })
 }
 
 /// What every connection shares.

@@ -94,11 +94,7 @@ pub async fn answer(
     match &result {
         Ok(_) => tracing::info!(who = id, role, operation = name, micros, "answered"),
         Err(refusal) => {
-            server
-                .vault
-                .metrics
-                .refused
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            server.vault.metrics.refused.inc();
             let code = refusal.name();
             tracing::info!(who = id, role, operation = name, micros, code, "refused");
         }
