@@ -147,11 +147,14 @@ codes! {
     ConnectRefused = "connect-refused", 405, Client, "The gateway is no forward proxy.", "Send the request to a route.";
     UpgradeRefused = "upgrade-refused", 400, Client, "The route takes no protocol upgrade.", "Send an ordinary request.";
     RestoreBudget = "restore-budget", 429, Client, "This client has used restore-own with as many distinct identifiers as it may in a day.", "Go on tomorrow (UTC), or talk to the operator.";
+    RateLimited = "rate-limited", 429, Client, "This client has used the route as often as it may for now.", "Try again after the time in Retry-After.";
     SlowClient = "slow-client", 408, Client, "The request did not arrive in time.", "Send faster, or raise the time-out.";
     // --- backend
     BackendUnreachable = "backend-unreachable", 502, Backend, "The backend cannot be reached.", "Try again; if it stays so, tell the operator.";
     BackendSlow = "backend-slow", 504, Backend, "The backend did not answer in time.", "Try again later.";
     BackendBroken = "backend-broken", 502, Backend, "The backend broke the connection or the protocol.", "Try again; if it stays so, tell the operator.";
+    BackendFull = "backend-full", 503, Gateway, "The backend has as many requests as it may have at once.", "Try again after the time in Retry-After.";
+    CircuitOpen = "circuit-open", 503, Backend, "The backend has not answered for a while and is left alone.", "Try again after the time in Retry-After.";
     ResponseRefused = "response-refused", 502, Backend, "The backend's answer does not fit the response policy.", "Tell the operator; the gateway's log has the request id.";
     // --- vault
     VaultUnreachable = "vault-unreachable", 503, Vault, "The vault cannot be reached and the message has new identifiers.", "Try again after the time in Retry-After.";

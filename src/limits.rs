@@ -354,6 +354,121 @@ pub const BENCH_SETTLE: Duration = Duration::from_secs(5);
 pub const BENCH_GROWTH: usize = 4 * 1024 * 1024;
 pub const BENCH_GROWTH_PART: f64 = 0.1;
 
+// --- back ends ----------------------------------------------------------------------------
+
+/// Addresses of one backend: a choice among them is made in one word of bits.
+pub const BACKEND_URLS: usize = 64;
+
+/// Requests in flight to one backend, and connections to it, from the whole gateway: as many as
+/// clients may have connections (`CONNECTIONS`), so that unless configured the cap on clients is
+/// what limits. *(configurable)*
+pub const BACKEND_REQUESTS: usize = CONNECTIONS;
+pub const BACKEND_CONNECTIONS: usize = CONNECTIONS;
+
+/// Requests that wait for a place at one backend, and how long: enough for a burst, and short
+/// enough that the client is still there. *(configurable)*
+pub const BACKEND_WAITING: usize = 1024;
+pub const BACKEND_WAIT: Duration = Duration::from_secs(1);
+
+/// Requests on one pooled connection: whatever a backend keeps for a connection is let go now and
+/// then, at one handshake in ten thousand.
+pub const POOL_REQUESTS: u32 = 10_000;
+
+/// Between two health checks of one address: a dead one is out after three, within a quarter of a
+/// minute, and eight gateways together ask less than twice a second. *(configurable)*
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One check, connecting included: a backend that needs longer for a page made for this is not
+/// well. *(configurable)*
+pub const HEALTH_TIME: Duration = Duration::from_secs(1);
+
+/// Checks in a row that bring an address back or take it out: one lost packet is no outage, one
+/// good answer of a server that starts is no recovery. *(configurable)*
+pub const HEALTH_GOOD: u32 = 2;
+pub const HEALTH_BAD: u32 = 3;
+
+/// Each pause between checks or look-ups is longer or shorter by up to this many percent, so that
+/// gateways started together do not ask together.
+pub const JITTER_PERCENT: u32 = 10;
+
+/// Bytes of the answer to a health check, head included; the rest is not read.
+pub const HEALTH_HEAD: usize = 16 * 1024;
+
+/// Failures in a row that eject an address: a single bad request must not. *(configurable)*
+pub const EJECTION_FAILURES: u32 = 5;
+
+/// The first ejection: a restart takes about as long. Each further one is twice as long, up to the
+/// longest; an address that has been good for the longest starts anew. *(configurable)*
+pub const EJECTION_TIME: Duration = Duration::from_secs(10);
+pub const EJECTION_LONGEST: Duration = Duration::from_secs(300);
+
+/// Percent of a backend's addresses that may be ejected at once: when more of them fail, the cause
+/// is likely a common one, and the rest would only be overrun. *(configurable)*
+pub const EJECTION_SHARE: u32 = 50;
+
+/// Requests in a row that no address of a backend has answered, until it is left alone: more than
+/// a restart costs at a moderate rate. *(configurable)*
+pub const CIRCUIT_FAILURES: u32 = 20;
+
+/// How long it is left alone at first, twice as long after each probe that fails, and at most.
+/// *(configurable)*
+pub const CIRCUIT_TIME: Duration = Duration::from_secs(1);
+pub const CIRCUIT_LONGEST: Duration = Duration::from_secs(30);
+
+/// Further tries of one request: the second address either works or the trouble is a common one.
+/// *(configurable)*
+pub const RETRIES: u32 = 1;
+
+/// More of them than this the configuration does not take: each may wait as long as the first.
+pub const RETRIES_MOST: u32 = 5;
+
+/// Retries of one backend, in percent of its requests, beyond a reserve that fills up again at
+/// that rate: an instance that dies takes what was in flight to it along (the reserve), while a
+/// backend that is down everywhere gets a fifth more requests, not twice as many.
+pub const RETRY_SHARE: u32 = 20;
+pub const RETRY_RESERVE: u32 = 256;
+
+/// How often a backend's name is looked up again: the resolver that the system asks keeps the
+/// record's own life; this is how late the gateway may be on top. *(configurable)*
+pub const DNS_TIME: Duration = Duration::from_secs(30);
+
+/// Look-ups because connecting failed, at most one in this time and name.
+pub const DNS_AGAIN: Duration = Duration::from_secs(1);
+
+/// Addresses of one name that are used: a resolver's answer of one datagram has fewer.
+pub const DNS_ADDRESSES: usize = 64;
+
+/// One exchange from its head to the last byte of its answer: both sides may keep below every
+/// time-out of silence and still never come to an end. An hour is a large upload over a bad line.
+/// *(configurable)*
+pub const EXCHANGE_TIME: Duration = Duration::from_secs(3600);
+
+/// The oldest client connection, which is then closed after its answers: after more gateways have
+/// come the load spreads to them, and what was checked in the handshake is checked again.
+/// *(configurable)*
+pub const CONNECTION_TIME: Duration = Duration::from_secs(3600);
+
+/// Requests on one client connection, for the same reasons; a hundred thousand make a handshake
+/// cost nothing. *(configurable)*
+pub const CONNECTION_REQUESTS: usize = 100_000;
+
+// --- floods and slow peers ----------------------------------------------------------------
+
+/// HTTP/2 frames that cost work and carry nothing (`gateway/frames.rs`), of one connection: at
+/// once, and a second after that. A client that gives up all its streams (`STREAMS`) several times
+/// a second, and pings, stays below; a flood is through in a millisecond.
+pub const FLOOD_FRAMES: u32 = 1000;
+pub const FLOOD_RATE: u32 = 200;
+
+/// Bytes a second that a client's body must bring in the time in which it is waited for, beyond
+/// `BODY_IDLE_TIME`, and that a client must take of an answer in the time in which it blocks one:
+/// the slowest mobile network does ten times as much, an attacker with thousands of connections
+/// does a byte every half minute. *(configurable)*
+pub const BODY_RATE: usize = 240;
+
+/// Requests of a route with a rate between two times at which those are forgotten who have not
+/// come for long: so many keys of some tens of bytes, beyond those that are active.
+pub const RATE_TIDY: u32 = 4096;
 // --- observing ----------------------------------------------------------------------------
 
 /// Traces that wait for the collector: a second of a busy gateway at one in ten. What comes on

@@ -199,6 +199,109 @@ pub struct Backend {
     pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
+    pub care: Care,
+}
+
+/// How a backend's addresses are watched, spared and tried again.
+#[derive(Clone, Debug)]
+pub struct Care {
+    /// Asked from time to time; `None`: only what requests meet is known.
+    pub health: Option<Health>,
+    pub ejection: Ejection,
+    pub circuit: Circuit,
+    /// Connections of all workers together.
+    pub max_connections: usize,
+    /// Requests in flight of all workers together.
+    pub max_requests: usize,
+    /// Requests that may wait for one of those places, and how long.
+    pub max_waiting: usize,
+    pub wait_time: Duration,
+    /// Further tries of a request that may be sent again.
+    pub retries: u32,
+    /// How long one of several tries waits for the answer's head; `None`: `response_time`, and
+    /// then no other try.
+    pub attempt_time: Option<Duration>,
+    /// How often a host name is looked up again.
+    pub dns_time: Duration,
+}
+
+/// `health = { path = "/ping" }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// In origin form, with its query if it has one.
+    pub path: String,
+    pub interval: Duration,
+    /// Connecting, TLS and the answer's head together.
+    pub timeout: Duration,
+    /// Good checks in a row that bring an address back.
+    pub healthy: u32,
+    /// Bad ones in a row that take it out.
+    pub unhealthy: u32,
+    /// Statuses that are good.
+    pub status: Vec<u16>,
+}
+
+/// `ejection = { failures = 5 }`: an address that fails requests is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row; 0: never.
+    pub failures: u32,
+    /// The first time; each further one twice as long as the last, up to `longest`.
+    pub time: Duration,
+    pub longest: Duration,
+    /// Percent of the addresses that may be out at once.
+    pub share: u32,
+}
+
+/// `circuit = { failures = 20 }`: a backend that answers nowhere is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circuit {
+    /// Failures in a row, over all addresses; 0: never.
+    pub failures: u32,
+    /// As in [`Ejection`].
+    pub time: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        use crate::limits as l;
+        Self {
+            health: None,
+            ejection: Ejection {
+                failures: l::EJECTION_FAILURES,
+                time: l::EJECTION_TIME,
+                longest: l::EJECTION_LONGEST,
+                share: l::EJECTION_SHARE,
+            },
+            circuit: Circuit {
+                failures: l::CIRCUIT_FAILURES,
+                time: l::CIRCUIT_TIME,
+                longest: l::CIRCUIT_LONGEST,
+            },
+            max_connections: l::BACKEND_CONNECTIONS,
+            max_requests: l::BACKEND_REQUESTS,
+            max_waiting: l::BACKEND_WAITING,
+            wait_time: l::BACKEND_WAIT,
+            retries: l::RETRIES,
+            attempt_time: None,
+            dns_time: l::DNS_TIME,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        use crate::limits as l;
+        Self {
+            path: "/".to_owned(),
+            interval: l::HEALTH_INTERVAL,
+            timeout: l::HEALTH_TIME,
+            healthy: l::HEALTH_GOOD,
+            unhealthy: l::HEALTH_BAD,
+            status: vec![200],
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,6 +343,19 @@ pub struct Route {
     pub response_headers: Vec<String>,
     /// The Host that the backend sees; default: the backend's own.
     pub host_upstream: Option<String>,
+    /// How often one client may use it.
+    pub rate: Option<Rate>,
+    /// Bodies may come at any pace: `limits.body_rate` does not hold.
+    pub slow: bool,
+}
+
+/// `rate = { requests = 100, per = "1m", burst = 20 }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub requests: u32,
+    pub per: Duration,
+    /// At once; default: `requests`.
+    pub burst: u32,
 }
 
 /// `query = [{ name = "query", values = ["INSERT INTO results FORMAT JSONEachRow"] }, { name = "page" }]`
@@ -292,6 +408,16 @@ pub struct Limits {
     pub connect_time: Duration,
     pub response_time: Duration,
     pub drain_time: Duration,
+    /// The longest that one exchange may take, from its head to the last byte of its answer.
+    pub exchange_time: Duration,
+    /// The oldest that a client connection gets, and the most requests on it.
+    pub connection_time: Duration,
+    pub connection_requests: usize,
+    /// Of one client address; IPv6: of a /64.
+    pub connections_per_address: usize,
+    /// Bytes a second that a client's body must bring while it is waited for, and that a client
+    /// must take; 0: any.
+    pub body_rate: usize,
 }
 
 impl Default for Limits {
@@ -312,6 +438,11 @@ impl Default for Limits {
             connect_time: l::CONNECT_TIME,
             response_time: l::RESPONSE_TIME,
             drain_time: l::DRAIN_TIME,
+            exchange_time: l::EXCHANGE_TIME,
+            connection_time: l::CONNECTION_TIME,
+            connection_requests: l::CONNECTION_REQUESTS,
+            connections_per_address: usize::MAX,
+            body_rate: l::BODY_RATE,
         }
     }
 }

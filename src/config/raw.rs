@@ -196,19 +196,18 @@ impl<'a> Table<'a> {
 
     /// A whole number in a range.
     pub fn integer(&self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
-        let node = self.get(key)?;
-        match node.value.as_integer() {
-            Some(i) => match u64::from_str_radix(i.as_str(), i.radix()) {
-                Ok(n) if range.contains(&n) => Some(n),
-                _ => {
-                    let message = format!("`{key}` is out of range");
-                    let hint = format!("a whole number from {} to {}", range.start(), range.end());
-                    self.findings.error(&node.place, message, hint);
-                    None
-                }
-            },
-            None => node.wrong("a whole number"),
-        }
+        self.get(key)?.integer(key, &range)
+    }
+
+    /// A list of whole numbers in a range; absent is empty.
+    pub fn integers(&self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        let Some(node) = self.get(key) else {
+            return Vec::new();
+        };
+        node.items("a list of whole numbers")
+            .into_iter()
+            .filter_map(|n| n.integer(key, &range))
+            .collect()
     }
 
     /// A part of a whole, from 0 to 1.
@@ -343,6 +342,20 @@ impl<'a> Node<'a> {
             }),
             _ => self.wrong("a string"),
         }
+    }
+
+    fn integer(self, key: &str, range: &std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let Some(i) = self.value.as_integer() else {
+            return self.wrong("a whole number");
+        };
+        let read = u64::from_str_radix(i.as_str(), i.radix()).ok();
+        let good = read.filter(|n| range.contains(n));
+        if good.is_none() {
+            let message = format!("`{key}` is out of range");
+            let hint = format!("a whole number from {} to {}", range.start(), range.end());
+            self.findings.error(&self.place, message, hint);
+        }
+        good
     }
 
     /// A string, or a list of strings.

@@ -23,9 +23,15 @@ use crate::limits::{LINGER_BYTES, LINGER_TIME};
 pub struct Clock {
     start: Moment,
     in_flight: AtomicU32,
+    /// Requests ever; wraps.
+    requests: AtomicU32,
+    /// It has been said that the connection is old.
+    told: AtomicBool,
     idle_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// Bytes that the client has taken.
+    written: AtomicU64,
     unread: AtomicBool,
 }
 
@@ -36,8 +42,13 @@ pub enum Verdict {
     Idle,
     /// A request head did not arrive within `head_time`.
     SlowHead,
-    /// The client has not taken a byte for `body_idle_time`.
+    /// The client has not taken a byte for `body_idle_time`, or fewer than `body_rate` on and on.
     NotReading,
+    /// One request has lasted for `exchange_time` (HTTP/1.1; in HTTP/2 its stream is reset).
+    LongExchange,
+    /// Older than `connection_time`, or more than `connection_requests`: it ends with the answers
+    /// that are on the way. Said once.
+    Old,
 }
 
 impl Default for Clock {
@@ -45,9 +56,12 @@ impl Default for Clock {
         Self {
             start: Moment::now(),
             in_flight: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            told: AtomicBool::new(false),
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             unread: AtomicBool::new(false),
         }
     }
@@ -57,6 +71,7 @@ impl Clock {
     /// A request's head is complete; it is in flight until the guard is dropped.
     pub fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
         InFlight(self.clone())
     }
@@ -74,23 +89,57 @@ impl Clock {
         let shortest = limits
             .head_time
             .min(limits.idle_time)
-            .min(limits.body_idle_time);
+            .min(limits.body_idle_time)
+            .min(limits.exchange_time)
+            .min(limits.connection_time);
         let tick = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
+        let mut present = (0, self.now());
+        let mut reading = (0, Duration::ZERO);
         loop {
             tokio::time::sleep(tick).await;
             if let Some(verdict) = self.judge(limits, heads) {
                 return verdict;
             }
+            if limits.body_rate > 0 && self.reads_slowly(&mut reading, tick, limits) {
+                return Verdict::NotReading;
+            }
+            // No request looks at the clock for this: here it is seen that one is still the same.
+            let (number, since) = present;
+            let request = self.requests.load(Relaxed);
+            if request != number || self.in_flight.load(Relaxed) == 0 {
+                present = (request, self.now());
+            } else if heads && self.is_older(since, limits.exchange_time) {
+                return Verdict::LongExchange;
+            }
         }
     }
 
+    /// Blocked time that was not earned by bytes taken, in steps of `tick`: (bytes taken so far,
+    /// time), which is the caller's to keep.
+    fn reads_slowly(&self, kept: &mut (u64, Duration), tick: Duration, limits: &Limits) -> bool {
+        let (before, slow) = *kept;
+        let written = self.written.load(Relaxed);
+        let earned = written.saturating_sub(before) * 1000 / limits.body_rate.max(1) as u64;
+        let blocked = self.blocked_since.load(Relaxed) != 0;
+        let more = if blocked { tick } else { Duration::ZERO };
+        let slow = (slow + more).saturating_sub(Duration::from_millis(earned));
+        *kept = (written, slow);
+        slow >= limits.body_idle_time
+    }
+
+    fn is_older(&self, since: u64, time: Duration) -> bool {
+        since != 0 && u128::from(self.now().saturating_sub(since)) >= time.as_millis()
+    }
+
     fn judge(&self, limits: &Limits, heads: bool) -> Option<Verdict> {
-        let now = self.now();
-        let older = |since: u64, time: Duration| {
-            since != 0 && u128::from(now.saturating_sub(since)) >= time.as_millis()
-        };
+        let older = |since, time| self.is_older(since, time);
         if older(self.blocked_since.load(Relaxed), limits.body_idle_time) {
             return Some(Verdict::NotReading);
+        }
+        let old = older(1, limits.connection_time)
+            || self.requests.load(Relaxed) as usize >= limits.connection_requests;
+        if old && !self.told.swap(true, Relaxed) {
+            return Some(Verdict::Old);
         }
         if self.in_flight.load(Relaxed) > 0 {
             return None;
@@ -113,6 +162,15 @@ impl Clock {
     fn bytes_read(&self) {
         if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.now(), Relaxed);
+        }
+    }
+
+    fn wrote(&self, bytes: &Poll<io::Result<usize>>) {
+        self.write(bytes.is_pending());
+        if let Poll::Ready(Ok(bytes)) = bytes {
+            // Only the connection's own thread writes.
+            let all = self.written.load(Relaxed).wrapping_add(*bytes as u64);
+            self.written.store(all, Relaxed);
         }
     }
 
@@ -181,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.clock.write(written.is_pending());
+        self.clock.wrote(&written);
         written
     }
 
@@ -191,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.clock.write(written.is_pending());
+        self.clock.wrote(&written);
         written
     }
 
@@ -229,23 +287,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// Gives a future up when it has not been woken for `limit`. Every wait of an exchange has a
-/// shorter time-out of its own, so what sleeps this long is an HTTP/2 stream whose client opens
-/// no window.
-pub async fn unless_stalled<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+/// Gives a future up when it has not been woken for `limit`, or has lasted for `longest`. Every
+/// wait of an exchange has a time-out of its own shorter than `limit`, so what sleeps this long is
+/// an HTTP/2 stream whose client opens no window.
+pub async fn unless_stalled<F: Future>(
+    limit: Duration,
+    longest: Duration,
+    future: F,
+) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
-    let mut timer = std::pin::pin!(tokio::time::sleep(limit));
+    let mut timer = std::pin::pin!(tokio::time::sleep(limit.min(longest)));
     let mut last = tokio::time::Instant::now();
+    let end = last + longest;
     std::future::poll_fn(|cx| {
         let now = tokio::time::Instant::now();
         // The timer's own wake is none: a future that was once woken by something else would
         // otherwise be kept for ever by the timer that should end it.
         let mut woken = true;
         while timer.as_mut().poll(cx).is_ready() {
-            if now.duration_since(last) >= limit {
+            if now.duration_since(last) >= limit || now >= end {
                 return Poll::Ready(None);
             }
-            timer.as_mut().reset(last + limit);
+            timer.as_mut().reset((last + limit).min(end));
             woken = false;
         }
         if woken {
@@ -286,6 +349,36 @@ mod tests {
         assert_eq!(clock.judge(&limits(0), false), Some(Verdict::Idle));
     }
 
+    #[tokio::test]
+    async fn an_old_connection_is_told_once_and_an_endless_exchange_is_ended() {
+        let second = Duration::from_secs(1);
+        let clock = Arc::new(Clock {
+            start: Moment::ago(2 * second),
+            ..Clock::default()
+        });
+        let young = Limits {
+            connection_requests: 2,
+            ..limits(60_000)
+        };
+        let old = Limits {
+            connection_time: second,
+            ..limits(60_000)
+        };
+        let flying = clock.request();
+        assert_eq!(clock.judge(&young, true), None);
+        assert_eq!(clock.judge(&old, true), Some(Verdict::Old));
+        assert_eq!(clock.judge(&old, true), None);
+        clock.told.store(false, Relaxed);
+        drop(flying);
+        let _flying = clock.request();
+        assert_eq!(clock.judge(&young, true), Some(Verdict::Old));
+        let short = Limits {
+            exchange_time: Duration::from_millis(40),
+            ..limits(60_000)
+        };
+        assert_eq!(clock.watch(&short, true).await, Verdict::LongExchange);
+    }
+
     #[test]
     fn a_connection_with_a_body_left_unread_is_not_kept_idle_long() {
         let clock = Clock {
@@ -303,16 +396,18 @@ mod tests {
     #[tokio::test]
     async fn a_future_that_is_never_woken_is_given_up() {
         let limit = Duration::from_millis(60);
-        let never = unless_stalled(limit, std::future::pending::<()>()).await;
+        let never = unless_stalled(limit, 9 * limit, std::future::pending::<()>()).await;
         assert!(never.is_none());
-        let slow = unless_stalled(limit, async {
-            for _ in 0..4 {
-                tokio::time::sleep(Duration::from_millis(40)).await;
+        let slow = async || {
+            for _ in 0..8 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             7
-        });
-        assert_eq!(slow.await, Some(7));
-        let once = unless_stalled(limit, async {
+        };
+        let ten = Duration::from_secs(10);
+        assert_eq!(unless_stalled(ten, ten, slow()).await, Some(7));
+        assert_eq!(unless_stalled(ten, limit, slow()).await, None);
+        let once = unless_stalled(limit, ten, async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             std::future::pending::<()>().await;
         });

@@ -22,6 +22,11 @@ impl Moment {
         ))
     }
 
+    /// As long ago as the machine has run.
+    pub fn ever() -> Self {
+        Self(Duration::ZERO)
+    }
+
     pub fn elapsed(self) -> Duration {
         Self::now().0.saturating_sub(self.0)
     }

@@ -29,8 +29,7 @@ use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
 use super::trace::{Running, Step};
-use super::upstream::Link;
-use super::{head, rescue::of_request};
+use super::{head, rescue::of_request, upstream};
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
 
@@ -51,13 +50,19 @@ async fn forward(
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
     let shared = &conn.worker.shared;
-    let body = Reader::of_client(body, story.clone());
+    let mut body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
     let head = head::check(&parts, conn.sni.as_deref())?;
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
     story.takes_route(index);
+    if !route.config.slow {
+        body.must_keep_pace();
+    }
     let peer = conn.peer.as_ref();
+    if let Some(rate) = &route.rate {
+        rate.take(peer, conn.source.ip()).map_err(Refused::later)?;
+    }
     let granted = plan::grant(
         shared,
         route,
@@ -85,13 +90,12 @@ async fn forward(
     }
 
     // Upstream.
-    let worker = &conn.worker;
-    let upstream = story.step(Step::Upstream);
-    let mut link = worker.upstreams.link(route.config.backend).await?;
+    let sending = story.step(Step::Upstream);
+    let link = conn.worker.upstreams.link(route.config.backend).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,
-        None => worker.upstreams.host(&link),
+        None => link.host(),
     };
     let head_request = parts.method == http::Method::HEAD;
     let mut request = Request::new(outgoing);
@@ -108,9 +112,10 @@ async fn forward(
     }
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
-    let response = send(story, &mut link, request).await?;
-    if let Some(upstream) = upstream {
-        upstream.ended_well();
+    let own_host = route.config.host_upstream.is_none();
+    let (link, response) = upstream::send(story, link, request, own_host).await?;
+    if let Some(sending) = sending {
+        sending.ended_well();
     }
 
     // And back.
@@ -192,23 +197,6 @@ async fn prepare(
         step,
     };
     Ok((prepared, None))
-}
-
-/// Sends, and waits for the answer's head: `response_time` from the last byte that the backend
-/// took. An answer that comes before the request's end is passed on.
-async fn send(
-    story: &Arc<Story>,
-    link: &mut Link,
-    request: Request<Outgoing>,
-) -> Result<Response<Incoming>, Fault> {
-    let worker = &story.conn.worker;
-    let time = worker.shared.limits.response_time;
-    story.moves(false);
-    tokio::select! {
-        biased;
-        response = worker.upstreams.send(link, request) => response,
-        () = story.backend_silence(time) => Err(Fault::new(Code::BackendSlow, Stage::Receive)),
-    }
 }
 
 /// The target as a backend wants it: path and query, byte for byte.

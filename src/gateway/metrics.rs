@@ -20,6 +20,7 @@ use self::route::RouteTable;
 pub use self::route::{RouteMetrics, Sample};
 use self::rules::RuleTable;
 use super::door::counts::DoorMetrics;
+use super::upstream::metrics::UpstreamMetrics;
 use crate::policy::Policy;
 use crate::rewrite::tally::RuleCounts;
 
@@ -40,8 +41,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
     pub door: Arc<DoorMetrics>,
-    pub upstream_opened: Counter,
-    pub upstream_reused: Counter,
+    pub floods: Counter,
+    pub upstream: UpstreamMetrics,
     pub hold_waits: Counter,
 }
 
@@ -75,8 +76,8 @@ impl Default for Metrics {
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
             door: Arc::default(),
-            upstream_opened: Counter::default(),
-            upstream_reused: Counter::default(),
+            floods: Counter::default(),
+            upstream: UpstreamMetrics::default(),
             hold_waits: Counter::default(),
         }
     }
@@ -147,15 +148,11 @@ impl Metrics {
         );
         self.door.register(&mut r);
         r.register(
-            "upstream_opened",
-            "Backend connections",
-            self.upstream_opened.clone(),
+            "floods",
+            "HTTP/2 connections closed for flooding",
+            self.floods.clone(),
         );
-        r.register(
-            "upstream_reused",
-            "From the pool",
-            self.upstream_reused.clone(),
-        );
+        self.upstream.register(&mut r);
         r.register(
             "hold_waits",
             "Bodies that waited for the budget",

@@ -10,11 +10,12 @@
 //! | [`listen`] | sockets, the cap |
 //! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
 //! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
+//! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |
 //! | [`body`] | hold, stream, break off |
-//! | [`upstream`] | pools |
+//! | [`upstream`] | backends: pools, health, limits, retries |
 //! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
 //! | [`rescue`] | the one place where a fault becomes an answer |
 //! | [`socket`] | a socket that resets unless its message was delivered |
@@ -25,12 +26,14 @@ pub mod clock;
 pub mod coarse;
 pub mod door;
 pub mod exchange;
+pub mod frames;
 pub mod head;
 pub mod headers;
 pub mod listen;
 pub mod metrics;
 pub mod plan;
 pub mod query;
+pub mod rates;
 pub mod rescue;
 pub mod respond;
 pub mod restore_budget;
@@ -109,13 +112,14 @@ pub fn start_traced(
     let shared = Arc::new(share(config, link, metrics, tracer)?);
     let mut workers = Vec::with_capacity(gateway.workers.max(1));
     for _ in 0..gateway.workers.max(1) {
-        workers.push(worker(config, gateway, &shared)?);
+        workers.push(worker(gateway, &shared)?);
     }
     let mut listeners = Vec::with_capacity(gateway.listen.len());
     for &address in &gateway.listen {
         let bound = listen::bind(address);
         listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
     }
+    shared.backends.watch();
     Ok(runtime::start(listeners, door, workers)?)
 }
 
@@ -140,8 +144,8 @@ fn share(
         restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
         kinds: Arc::new(config.kinds.clone()),
         policies: config.policies.clone(),
+        backends: upstream::Backends::new(&config.backends, &config.limits, &metrics)?,
         rules: rules(config, &metrics),
-        backends: config.backends.iter().map(|b| b.name.clone()).collect(),
         tracer,
         metrics,
         link,
@@ -160,14 +164,9 @@ fn rules(config: &Config, metrics: &Metrics) -> Vec<Option<Arc<RuleCounts>>> {
         .collect()
 }
 
-fn worker(
-    config: &Config,
-    gateway: &config::Gateway,
-    shared: &Arc<Shared>,
-) -> Result<Worker, StartError> {
-    let metrics = shared.metrics.clone();
+fn worker(gateway: &config::Gateway, shared: &Arc<Shared>) -> Result<Worker, StartError> {
     Ok(Worker {
-        upstreams: upstream::Upstreams::new(&config.backends, &shared.limits, metrics)?,
+        upstreams: upstream::Upstreams::new(&shared.backends),
         shared: shared.clone(),
         access: AccessLog::new(gateway.access_log),
         mark: getrandom::u64().map_err(io::Error::other)?,

@@ -4,6 +4,7 @@
 //! happen: the document shows anything of the message but places that the policy itself names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -20,12 +21,27 @@ use crate::limits;
 pub struct Refused {
     pub fault: Fault,
     allow: Option<HeaderValue>,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// Too often: there is room again after `time`.
+    pub fn later(time: Duration) -> Box<Self> {
+        Box::new(Self {
+            fault: Fault::new(Code::RateLimited, Stage::Authorise),
+            allow: None,
+            retry_after: Some(time),
+        })
+    }
 }
 
 impl From<Fault> for Box<Refused> {
     fn from(fault: Fault) -> Self {
-        let allow = None;
-        Box::new(Refused { fault, allow })
+        Box::new(Refused {
+            fault,
+            allow: None,
+            retry_after: None,
+        })
     }
 }
 
@@ -34,6 +50,7 @@ impl From<Box<NoRoute>> for Box<Refused> {
         Box::new(Refused {
             fault: none.fault,
             allow: none.allow,
+            retry_after: None,
         })
     }
 }
@@ -75,8 +92,13 @@ pub fn answer(story: &Arc<Story>, refused: Refused) -> Response<Answer> {
     if let Some(allow) = refused.allow {
         headers.insert(header::ALLOW, allow);
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, limits::RETRY_AFTER.as_secs().into());
+    // The fault that is told may be another one than that which stopped the exchange.
+    let away = status == StatusCode::SERVICE_UNAVAILABLE;
+    if let Some(time) = refused.retry_after.or(away.then_some(limits::RETRY_AFTER)) {
+        // Whole seconds (RFC 9110, section 10.2.3), none of them too few.
+        let seconds = time.as_millis().div_ceil(1000).max(1);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -54,7 +54,7 @@ pub async fn respond(
             restorable(&parts, exchange.route)?.map(|format| (policy, format))
         }
     };
-    let backend = story.conn.worker.upstreams.authority(&exchange.link);
+    let backend = exchange.link.authority();
     parts.headers = headers::response::build(
         parts.headers,
         parts.status,

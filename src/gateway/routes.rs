@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::metrics::RouteMetrics;
+use super::rates::Rate;
 use crate::config;
 use crate::error::{Code, Fault, Stage};
 
@@ -17,6 +18,7 @@ pub struct Route {
     pub request_headers: Vec<HeaderName>,
     pub response_headers: Vec<HeaderName>,
     pub metrics: RouteMetrics,
+    pub rate: Option<Rate>,
     /// A capture that no list names: every request of this route is refused at this place.
     unlisted_capture: Option<Box<str>>,
     methods: Vec<Method>,
@@ -146,6 +148,7 @@ impl Route {
             request_headers: names(&route.request_headers)?,
             response_headers: names(&route.response_headers)?,
             metrics,
+            rate: route.rate.as_ref().map(Rate::new),
             unlisted_capture: captures(&route.path)
                 .find(|name| !route.captures.iter().any(|c| c == name))
                 .map(|name| format!("/{{{name}}}").into_boxed_str()),
@@ -237,6 +240,8 @@ pub(crate) mod tests {
             request_headers: vec![],
             response_headers: vec![],
             host_upstream: None,
+            rate: None,
+            slow: false,
         }
     }
 

@@ -23,6 +23,7 @@ use super::clock::{Clock, Verdict, Watched, unless_stalled};
 use super::door::roll::Member;
 use super::door::{Door, Guest};
 use super::exchange::exchange;
+use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
@@ -99,27 +100,32 @@ async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
         ended = http.as_mut() => return unparsed(&conn, ended),
         verdict = watch.as_mut() => {
             closed(verdict);
-            if verdict == Verdict::Idle {
+            match verdict {
+                Verdict::Old => {}
                 // Nothing is on its way, so this ends at once, and with a close_notify.
-                http.as_mut().graceful_shutdown();
-                let _ = tokio::time::timeout(limits::LINGER_TIME, http).await;
+                Verdict::Idle => {
+                    http.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(limits::LINGER_TIME, http).await;
+                    return;
+                }
+                _ => return,
             }
-            return;
         }
         () = leave(member.as_ref(), &stop).cancelled() => {}
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
         ended = http => unparsed(&conn, ended),
-        verdict = watch => closed(verdict),
-        () = tokio::time::sleep(limits.drain_time) => {}
+        verdict = conn.clock.watch(&limits, true) => closed(verdict),
+        () = cut(leave(member.as_ref(), &stop), &limits) => {}
     }
 }
 
 async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     let conn = Conn::new(worker, &guest, None);
     let Guest { stream, member, .. } = guest;
-    let io = TokioIo::new(Watched::new(stream, conn.clock.clone()));
+    let counted = Counted::new(stream, conn.worker.shared.metrics.clone());
+    let io = TokioIo::new(Watched::new(counted, conn.clock.clone()));
     let limits = conn.worker.shared.limits.clone();
     let http = http2::Builder::new(Streams::new(&limits))
         .timer(TokioTimer::new())
@@ -142,13 +148,14 @@ async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     http.as_mut().graceful_shutdown();
     let patience = match verdict {
         Some(Verdict::Idle) => limits::LINGER_TIME,
+        Some(Verdict::Old) | None => Duration::MAX,
         Some(_) => return,
-        None => limits.drain_time,
     };
     tokio::select! {
         _ = http => {}
         () = tokio::time::sleep(patience) => {}
-        verdict = conn.clock.watch(&limits, false), if verdict.is_none() => closed(verdict),
+        verdict = conn.clock.watch(&limits, false), if patience == Duration::MAX => closed(verdict),
+        () = cut(leave(member.as_ref(), &stop), &limits) => {}
     }
 }
 
@@ -159,6 +166,12 @@ fn unparsed(conn: &Conn, ended: Result<(), hyper::Error>) {
         Err(error) if error.is_parse() => story::unparsed(conn, Code::BadRequest),
         _ => {}
     }
+}
+
+/// Waits for that, and then for as long as requests in flight have.
+async fn cut(leave: &CancellationToken, limits: &Limits) {
+    leave.cancelled().await;
+    tokio::time::sleep(limits.drain_time).await;
 }
 
 /// What ends a connection before its time: the gateway stops, or its certificate is not let in
@@ -203,6 +216,7 @@ impl Conn {
 #[derive(Clone)]
 struct Streams {
     patience: Duration,
+    longest: Duration,
 }
 
 impl Streams {
@@ -210,6 +224,7 @@ impl Streams {
         let longest = limits.response_time.max(limits.connect_time);
         Self {
             patience: longest.max(limits::VAULT_TIME) + limits.body_idle_time,
+            longest: limits.exchange_time,
         }
     }
 }
@@ -222,7 +237,11 @@ where
     fn execute(&self, stream: F) {
         // Boxed once: a task's future is copied several times on its way. Dropped, a stream is
         // reset.
-        tokio::spawn(unless_stalled(self.patience, Box::pin(stream)));
+        tokio::spawn(unless_stalled(
+            self.patience,
+            self.longest,
+            Box::pin(stream),
+        ));
     }
 }
 

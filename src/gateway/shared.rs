@@ -8,7 +8,7 @@ use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
 use super::trace::Trace;
-use super::upstream::Upstreams;
+use super::upstream::{Backends, Upstreams};
 use crate::config::{self, Format, Limits};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::AccessLog;
@@ -32,8 +32,7 @@ pub struct Shared {
     pub policies: Vec<Arc<Policy>>,
     /// Counters of each policy's rules; `None` for those of answers.
     pub rules: Vec<Option<Arc<RuleCounts>>>,
-    /// Names of the backends, as configured.
-    pub backends: Vec<String>,
+    pub backends: Arc<Backends>,
     /// `None`: no request is traced.
     pub tracer: Option<Tracer>,
     /// `None` only where no route has a domain.

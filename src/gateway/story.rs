@@ -46,6 +46,10 @@ pub struct Story {
     moved: AtomicU64,
     /// What moves next has to come from the client (or its rewriting), not to be taken by the backend.
     awaits_client: AtomicBool,
+    /// Milliseconds since `began` at which waiting for the client's body began, and how many that
+    /// took altogether.
+    waits_since: AtomicU64,
+    waited: AtomicU64,
     delivered: AtomicBool,
     /// Only where traces are configured.
     pub trace: Option<Arc<Trace>>,
@@ -77,6 +81,8 @@ impl Story {
             partial: AtomicBool::new(false),
             moved: AtomicU64::new(0),
             awaits_client: AtomicBool::new(false),
+            waits_since: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             delivered: AtomicBool::new(false),
             _in_flight: conn.clock.request(),
             conn,
@@ -150,6 +156,20 @@ impl Story {
         }
     }
 
+    /// The client's body is waited for from now on. How much of it has come, and in how much
+    /// waiting.
+    pub fn begins_to_wait(&self) -> (u64, Duration) {
+        self.waits_since.store(self.began.millis(), Relaxed);
+        let waited = Duration::from_millis(self.waited.load(Relaxed));
+        (self.bytes_in.load(Relaxed), waited)
+    }
+
+    pub fn has_waited(&self) {
+        let since = self.waits_since.load(Relaxed);
+        let time = self.began.millis().saturating_sub(since);
+        self.waited.fetch_add(time, Relaxed);
+    }
+
     /// The last byte of the answer has been handed over.
     pub fn delivered(&self) {
         self.delivered.store(true, Relaxed);
@@ -196,7 +216,7 @@ impl Drop for Story {
         let told = self.trace.as_ref().filter(|trace| trace.is_told());
         if let (Some(trace), Some(tracer)) = (told, &worker.shared.tracer) {
             let route = route.map(|r| &r.config);
-            let backend = route.and_then(|r| worker.shared.backends.get(r.backend));
+            let backend = route.and_then(|r| worker.shared.backends.name(r.backend));
             trace.tell(
                 tracer,
                 Ended {

@@ -31,7 +31,19 @@ impl Backend {
         F: Fn(Raw, mpsc::UnboundedSender<Seen>) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), tls, behave).await
+    }
+
+    pub async fn start_at<F, T>(
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        behave: F,
+    ) -> Self
+    where
+        F: Fn(Raw, mpsc::UnboundedSender<Seen>) -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let (report, seen) = mpsc::unbounded_channel();
@@ -67,6 +79,14 @@ impl Backend {
         Self::start(None, move |raw, report| serve(raw, report, answer)).await
     }
 
+    /// Does with each request what its mood says then.
+    pub async fn moody(mood: Mood) -> (Self, Moods) {
+        let moods = Moods(Arc::new(tokio::sync::watch::Sender::new(mood)));
+        let its = moods.clone();
+        let backend = Self::start(None, move |raw, report| obey(raw, report, its.clone())).await;
+        (backend, moods)
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
@@ -93,7 +113,68 @@ impl Backend {
             ca: self.https.then(|| certificates.ca().to_owned()),
             server_name: None,
             identity: None,
+            care: config::Care::default(),
         }
+    }
+}
+
+/// What a moody backend does with a request that it has read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// Answers with this status and a body of two bytes.
+    Answer(u16),
+    /// Waits for another mood.
+    Stall,
+    /// Closes the connection without a word.
+    Close,
+    /// Answers the first request of a connection, and closes when it has read the second.
+    CloseSecond,
+}
+
+/// Changes a backend's mood.
+#[derive(Clone)]
+pub struct Moods(Arc<tokio::sync::watch::Sender<Mood>>);
+
+impl Moods {
+    pub fn set(&self, mood: Mood) {
+        self.0.send_replace(mood);
+    }
+}
+
+async fn obey(mut raw: Raw, report: mpsc::UnboundedSender<Seen>, moods: Moods) {
+    let mut mood = moods.0.subscribe();
+    let mut served = 0;
+    while let Some(head) = raw.head().await {
+        let Ok(body) = raw.body(&head).await else {
+            return;
+        };
+        let body = Ok(body);
+        let _ = report.send(Seen { head, body });
+        let stalled = mood.wait_for(|mood| *mood != Mood::Stall);
+        let now = tokio::select! {
+            biased;
+            now = stalled => *now.unwrap(),
+            // Whoever gives up waiting is let go.
+            _ = raw.rest() => return,
+        };
+        let status = match now {
+            Mood::Answer(status) => status,
+            Mood::CloseSecond if served == 0 => 200,
+            _ => return,
+        };
+        let answer = format!("HTTP/1.1 {status} Some\r\ncontent-length: 2\r\n\r\nok");
+        raw.send(answer).await;
+        served += 1;
+    }
+}
+
+/// One request, answered well; then whoever has the connection closes it.
+pub async fn serve_one(raw: &mut Raw, report: &mpsc::UnboundedSender<Seen>) {
+    if let Some(head) = raw.head().await {
+        let body = raw.body(&head).await;
+        let _ = report.send(Seen { head, body });
+        raw.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            .await;
     }
 }
 

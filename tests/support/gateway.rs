@@ -31,15 +31,36 @@ impl Gateway {
         routes: Vec<config::Route>,
         limits: Limits,
     ) -> Self {
-        let config = config(certificates, backend, routes, limits);
+        Self::start_as(certificates, &config(certificates, backend, routes, limits))
+    }
+
+    /// As configured.
+    pub fn start_as(certificates: &Arc<Certificates>, config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let running = cryptonym::gateway::start(&config, None, metrics.clone()).unwrap();
+        let running = cryptonym::gateway::start(config, None, metrics.clone()).unwrap();
         Self {
             address: running.addresses()[0],
             running,
             certificates: certificates.clone(),
             metrics,
         }
+    }
+
+    /// The metrics page as it stands now.
+    pub fn page(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics.registry()).unwrap();
+        text
+    }
+
+    /// One line of it: a name with its labels, without the prefix.
+    pub fn metric(&self, name: &str) -> f64 {
+        let page = self.page();
+        let start = format!("cryptonym_gateway_{name} ");
+        let line = page.lines().find_map(|l| l.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no {name} in\n{page}"))
+            .parse()
+            .unwrap()
     }
 
     /// A raw HTTP/1.1 connection.
@@ -115,6 +136,8 @@ pub fn opaque(name: &str, path: &str) -> config::Route {
         request_headers: vec![],
         response_headers: vec![],
         host_upstream: None,
+        rate: None,
+        slow: false,
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::super::Backend;
 use super::super::raw::Table;
-use super::{Named, address, path_of, plain_name};
+use super::{Named, address, care, path_of, plain_name};
+use crate::limits;
 
 /// Every backend, in the order of the file.
 pub(super) fn all<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
@@ -49,6 +50,17 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         }
         urls.push(url);
     }
+    if urls.len() > limits::BACKEND_URLS {
+        findings.error(
+            &table.place_of("urls"),
+            format!("backend `{name}` has {} addresses", urls.len()),
+            format!(
+                "at most {}; give what is behind them one name",
+                limits::BACKEND_URLS
+            ),
+        );
+    }
+    let care = care::read(&table, urls.len());
     let region = table.text("region");
     let shaped = |r: &str| r.len() == 2 && r.bytes().all(|b| b.is_ascii_uppercase());
     if let Some(text) = region.as_ref().filter(|t| !shaped(t.value)) {
@@ -70,7 +82,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         );
     }
     let server_name = table.text("server_name").filter(|text| {
-        let good = address::host_name(text.value) && !text.value.parse::<IpAddr>().is_ok();
+        let good = address::host_name(text.value) && text.value.parse::<IpAddr>().is_err();
         if !good {
             findings.error(
                 &text.place,
@@ -98,5 +110,6 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         ca,
         server_name: server_name.map(|t| t.value.to_ascii_lowercase()),
         identity: certificate.zip(key),
+        care,
     })
 }

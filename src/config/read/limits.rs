@@ -13,6 +13,7 @@ pub(super) fn read(root: &Table<'_>) -> Limits {
     };
     sizes(&table, &mut limits);
     counts(&table, &mut limits);
+    paces(&table, &mut limits);
     times(&table, &mut limits);
     table.finish();
     limits
@@ -60,6 +61,17 @@ fn counts(table: &Table<'_>, limits: &mut Limits) {
     limits.restore = count("restore", 1..=1_000_000).unwrap_or(limits.restore);
     limits.connections = count("connections", 1..=1_000_000).unwrap_or(limits.connections);
     limits.handshakes = count("handshakes", 1..=1_000_000).unwrap_or(limits.handshakes);
+    limits.connection_requests =
+        count("connection_requests", 1..=1_000_000_000).unwrap_or(limits.connection_requests);
+}
+
+/// What is counted over time, or per client.
+fn paces(table: &Table<'_>, limits: &mut Limits) {
+    let narrow = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let rate = table.integer("body_rate", 0..=1_000_000_000);
+    limits.body_rate = rate.map_or(limits.body_rate, narrow);
+    let each = table.integer("connections_per_address", 1..=1_000_000);
+    limits.connections_per_address = each.map_or(limits.connections_per_address, narrow);
 }
 
 fn times(table: &Table<'_>, limits: &mut Limits) {
@@ -71,6 +83,8 @@ fn times(table: &Table<'_>, limits: &mut Limits) {
         ("connect_time", &mut limits.connect_time),
         ("response_time", &mut limits.response_time),
         ("drain_time", &mut limits.drain_time),
+        ("exchange_time", &mut limits.exchange_time),
+        ("connection_time", &mut limits.connection_time),
     ] {
         match table.duration(key) {
             Some(Duration::ZERO) => table.findings().error(

@@ -12,6 +12,7 @@ use super::raw::{Findings, Table, Text, shorten};
 
 mod address;
 mod backend;
+mod care;
 mod domain;
 mod flows;
 mod front;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::raw::{Place, Table, Text};
-use super::super::{Config, Gateway, Limits, QueryRule, RequestBody, ResponseBody, Route, Vault};
+use super::super::{
+    Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault,
+};
 use super::{Named, Names, domain, policy, resolve, shorten};
 use crate::config::diagnostic::name_hint;
 use crate::policy::RecordUnit;
@@ -171,6 +173,8 @@ fn read<'a>(
     let cookies = head::cookies(&table);
     let request_headers = head::headers(&table, "request_headers");
     let response_headers = head::headers(&table, "response_headers");
+    let rate = table.table("rate", "rate").and_then(rate);
+    let slow = table.boolean("slow").unwrap_or(false);
     let host_upstream = table.text("host_upstream");
     let upstream_good = host_upstream
         .as_ref()
@@ -200,6 +204,8 @@ fn read<'a>(
             request_headers,
             response_headers,
             host_upstream: host_upstream.map(|h| h.value.to_owned()),
+            rate,
+            slow,
         },
         name,
         backend: backend_place,
@@ -295,4 +301,30 @@ fn query(table: &Table<'_>) -> Vec<QueryRule> {
         entry.finish();
     }
     rules
+}
+
+/// `rate = { requests = 100, per = "1m", burst = 20 }`
+fn rate(table: Table<'_>) -> Option<Rate> {
+    const MOST: u64 = 1_000_000;
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let requests = table.integer("requests", 1..=MOST).map(narrow);
+    let requests = table.require("requests", requests, "requests = 100");
+    let per = table.duration("per");
+    let per = table.require("per", per, "per = \"1m\"");
+    if per.is_some_and(|per| per.is_zero()) {
+        table.findings().error(
+            &table.place_of("per"),
+            "`per` is zero",
+            "a time, as in \"1m\"",
+        );
+    }
+    let burst = table.integer("burst", 1..=MOST).map(narrow);
+    let has_burst = table.has("burst");
+    table.finish();
+    let requests = requests?;
+    Some(Rate {
+        requests,
+        per: per?,
+        burst: if has_burst { burst? } else { requests },
+    })
 }

@@ -91,7 +91,7 @@ impl Answer {
     /// The connection goes back to the pool, unless the request is still travelling on it.
     fn give_back(&mut self) {
         if let Some(link) = self.link.take() {
-            self.story.conn.worker.upstreams.give_back(link);
+            link.give_back();
         }
     }
 

@@ -70,6 +70,15 @@ impl Outgoing {
         }
     }
 
+    /// The same body once more, where all of it is here.
+    pub fn copy(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Empty => Some(Self::empty(self.story.clone())),
+            Kind::Held(bytes) => Some(Self::held(bytes.clone(), self.story.clone())),
+            Kind::Pass(_) | Kind::Stream(_) => None,
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Empty)
     }

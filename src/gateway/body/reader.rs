@@ -2,7 +2,8 @@
 //!
 //! What enters: hyper's body. What leaves: non-empty chunks, then `None`. Trailers are dropped:
 //! they are a side door that no policy can list yet. What can never happen: waiting longer than
-//! `body_idle_time` for a peer that has gone quiet, or a cut body that looks ended.
+//! `body_idle_time` for a peer that has gone quiet, or on and on for a client that brings less than
+//! `body_rate`, or a cut body that looks ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::discard::discard;
+use crate::config::Limits;
 use crate::error::{Code, Fault, Side, Stage};
 use crate::gateway::story::Story;
 
@@ -27,6 +29,8 @@ pub struct Reader {
     ended: bool,
     waiting: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// `limits.body_rate` holds; the story keeps what is needed for it.
+    paced: bool,
 }
 
 impl Reader {
@@ -46,7 +50,17 @@ impl Reader {
             ended: false,
             waiting: false,
             timer: None,
+            paced: false,
         }
+    }
+
+    /// From now on, `limits.body_rate` holds: a byte now and then does not keep a body alive.
+    pub fn must_keep_pace(&mut self) {
+        self.paced = self.limits().body_rate > 0;
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.story.conn.worker.shared.limits
     }
 
     pub fn is_of_client(&self) -> bool {
@@ -84,7 +98,9 @@ impl Reader {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         match self.poll_data(cx) {
             Poll::Ready(found) => {
-                self.waiting = false;
+                if std::mem::take(&mut self.waiting) && self.paced {
+                    self.story.has_waited();
+                }
                 Poll::Ready(found)
             }
             Poll::Pending => {
@@ -118,9 +134,21 @@ impl Reader {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let time: Duration = self.story.conn.worker.shared.limits.body_idle_time;
         if !self.waiting {
             self.waiting = true;
+            let Limits {
+                body_idle_time,
+                body_rate,
+                ..
+            } = *self.limits();
+            let time = if self.paced {
+                let (bytes, waited) = self.story.begins_to_wait();
+                let earned = Duration::from_secs(bytes / body_rate.max(1) as u64);
+                let allowed = body_idle_time + earned;
+                allowed.saturating_sub(waited).min(body_idle_time)
+            } else {
+                body_idle_time
+            };
             let until = Instant::now() + time;
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(until),

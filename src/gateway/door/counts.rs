@@ -41,10 +41,12 @@ pub enum Reason {
     ProxyHeader,
     /// A load balancer's header did not arrive within `head_time`.
     ProxyTime,
+    /// Its address has as many connections as it may.
+    Crowd,
 }
 
 impl Reason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::UnknownName,
         Self::NoName,
         Self::Time,
@@ -58,6 +60,7 @@ impl Reason {
         Self::Protocol,
         Self::ProxyHeader,
         Self::ProxyTime,
+        Self::Crowd,
     ];
 
     /// The label.
@@ -76,6 +79,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::ProxyHeader => "proxy-header",
             Self::ProxyTime => "proxy-time",
+            Self::Crowd => "address-full",
         }
     }
 

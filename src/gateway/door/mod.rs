@@ -12,6 +12,7 @@
 //! or a client goes on under a certificate that the newest CA and lists would not let in.
 
 pub mod counts;
+pub mod places;
 pub mod proxy;
 pub mod roll;
 
@@ -28,6 +29,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::counts::{DoorMetrics, Reason};
+use self::places::{Place, Places};
 use self::roll::{Member, Roll};
 use crate::config::{Limits, Network, ProxyProtocol};
 use crate::limits;
@@ -47,6 +49,7 @@ pub struct Door {
     handshake_time: Duration,
     head_time: Duration,
     roll: Roll,
+    places: Arc<Places>,
     metrics: Arc<DoorMetrics>,
 }
 
@@ -57,6 +60,8 @@ pub struct Guest {
     pub source: SocketAddr,
     /// On the roll, where it has a certificate.
     pub member: Option<Member>,
+    /// Among the connections of its address.
+    pub place: Place,
 }
 
 impl Door {
@@ -81,6 +86,7 @@ impl Door {
             handshake_time: limits.handshake_time,
             head_time: limits.head_time,
             roll: Roll::default(),
+            places: Places::new(limits.connections_per_address, limits.connections),
             metrics,
         })
     }
@@ -96,6 +102,9 @@ impl Door {
         stop: &CancellationToken,
     ) -> Result<Guest, Reason> {
         let source = self.source(&mut tcp, peer).await?;
+        let Some(at_home) = self.places.enter(source.ip()) else {
+            return Err(Reason::Crowd);
+        };
         let deadline = Instant::now() + self.handshake_time;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
@@ -122,6 +131,7 @@ impl Door {
             stream,
             source,
             member,
+            place: at_home,
         })
     }
 

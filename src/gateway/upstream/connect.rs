@@ -1,10 +1,11 @@
 //! One new connection to a backend.
 //!
-//! What enters: a configured address. What leaves: hyper's sender and the connection's delivery;
-//! the connection itself runs as a task of its own. What can never happen: its socket ends
-//! cleanly under a message that is not whole.
+//! What enters: a configured address. What leaves: a byte stream, or hyper's sender and the
+//! connection's delivery; the connection itself runs as a task of its own. What can never happen:
+//! its socket ends cleanly under a message that is not whole.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -13,19 +14,20 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::names::Names;
 use crate::config;
 use crate::gateway::body::outgoing::Outgoing;
-use crate::gateway::metrics::{Metrics, Open};
 use crate::gateway::socket::{Delivery, Guarded, Socket};
 use crate::limits;
 use crate::tls::{TlsError, client_config};
 
-/// One address of a backend, ready to be connected to.
-pub struct Target {
-    host: String,
-    port: u16,
+/// One address of a backend as configured, ready to be connected to.
+pub struct Endpoint {
+    pub names: Names,
     /// `host` or `host:port`, as RFC 9110, section 7.2 wants it.
     pub host_header: HeaderValue,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -33,7 +35,7 @@ pub struct Target {
 
 /// # Errors
 /// A file of the backend's TLS that cannot be used, or an address that no certificate can name.
-pub fn targets(backend: &config::Backend) -> Result<Vec<Target>, TlsError> {
+pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
     let connector = if backend.urls.iter().any(|u| u.https) {
         let identity = backend.identity.as_ref();
         let identity = identity.map(|(c, k)| (c.as_path(), k.as_path()));
@@ -46,7 +48,7 @@ pub fn targets(backend: &config::Backend) -> Result<Vec<Target>, TlsError> {
         file: format!("backend {}", backend.name),
         what: what.to_owned(),
     };
-    let target = |url: &config::BackendUrl| {
+    let endpoint = |url: &config::BackendUrl| {
         let usual = if url.https { 443 } else { 80 };
         let authority = if url.port == usual {
             url.host.clone()
@@ -63,33 +65,112 @@ pub fn targets(backend: &config::Backend) -> Result<Vec<Target>, TlsError> {
             }
             _ => None,
         };
-        Ok(Target {
+        Ok(Endpoint {
             host_header: HeaderValue::try_from(authority)
                 .map_err(|_| wrong("its host is no host name"))?,
-            host: bare,
-            port: url.port,
+            names: Names::new(bare, url.port),
             tls,
         })
     };
-    backend.urls.iter().map(target).collect()
+    backend.urls.iter().map(endpoint).collect()
 }
 
-/// A connection that is open: what sends on it, how far that has got, and the task that runs it.
-pub type Connected = (SendRequest<Outgoing>, Arc<Delivery>, AbortHandle);
+/// A stream that is open, TLS included.
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
+/// Where a connection leads: the address, and in which version of the name's answer it stood.
+#[derive(Clone, Copy)]
+pub struct Led {
+    pub to: SocketAddr,
+    pub version: u32,
+}
+
+/// Tries the addresses that the name leads to, each for an equal part of the time that is left;
+/// then, once, those that a new look-up brings.
+///
 /// # Errors
-/// Whatever TCP, TLS or HTTP says; the caller reports only that it failed.
-pub async fn connect(target: &Target, metrics: &Metrics) -> io::Result<Connected> {
-    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    let open = metrics.backend_connection();
-    tcp.set_nodelay(true)?;
-    match &target.tls {
-        None => speak(tcp, open).await,
-        Some((connector, name)) => speak(connector.connect(name.clone(), tcp).await?, open).await,
+/// Whatever DNS, TCP or TLS says last; the caller reports only that it failed.
+pub async fn dial(endpoint: &Endpoint, deadline: Instant) -> io::Result<(Stream, Led)> {
+    let mut tried = Vec::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        let addresses = timeout_at(deadline, endpoint.names.addresses()).await?;
+        let version = endpoint.names.version();
+        let new: Vec<_> = addresses
+            .into_iter()
+            .filter(|a| !tried.contains(a))
+            .collect();
+        let first_round = tried.is_empty();
+        for (at, &to) in new.iter().enumerate() {
+            match timeout_at(part(deadline, new.len() - at), open(endpoint, to)).await {
+                Ok(Ok(stream)) => return Ok((stream, Led { to, version })),
+                Ok(Err(error)) => last = error,
+                Err(late) => last = late.into(),
+            }
+            tried.push(to);
+        }
+        let again = timeout_at(deadline, endpoint.names.look_up_again()).await?;
+        if !first_round || !again {
+            return Err(last);
+        }
     }
 }
 
-async fn speak<S: Socket + 'static>(stream: S, open: Open) -> io::Result<Connected> {
+/// The end of the first of `parts` equal parts of the time from now on.
+pub fn part(deadline: Instant, parts: usize) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
+}
+
+async fn open(endpoint: &Endpoint, to: SocketAddr) -> io::Result<Stream> {
+    let tcp = TcpStream::connect(to).await?;
+    tcp.set_nodelay(true)?;
+    Ok(match &endpoint.tls {
+        None => Stream::Plain(tcp),
+        Some((connector, name)) => {
+            Stream::Tls(Box::new(connector.connect(name.clone(), tcp).await?))
+        }
+    })
+}
+
+/// A connection that is open: what sends on it, how far that has got, and the task that runs it.
+pub struct Opened {
+    pub sender: SendRequest<Outgoing>,
+    pub delivery: Arc<Delivery>,
+    pub task: AbortHandle,
+    pub led: Led,
+}
+
+/// `held` is dropped when the connection has ended.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn connect(
+    endpoint: &Endpoint,
+    deadline: Instant,
+    held: impl Send + 'static,
+) -> io::Result<Opened> {
+    let (stream, led) = dial(endpoint, deadline).await?;
+    let (sender, delivery, task) = match stream {
+        Stream::Plain(tcp) => speak(tcp, held).await?,
+        Stream::Tls(tls) => speak(*tls, held).await?,
+    };
+    Ok(Opened {
+        sender,
+        delivery,
+        task,
+        led,
+    })
+}
+
+async fn speak<S: Socket + 'static>(
+    stream: S,
+    held: impl Send + 'static,
+) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>, AbortHandle)> {
     let delivery = Arc::new(Delivery::default());
     let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
     let (sender, connection) = Builder::new()
@@ -97,11 +178,10 @@ async fn speak<S: Socket + 'static>(stream: S, open: Open) -> io::Result<Connect
         .handshake(io)
         .await
         .map_err(io::Error::other)?;
-    // Its errors reach the exchange through the sender or the body.
-    let running = async move {
-        let _open = open;
-        connection.await
-    };
-    let task = tokio::spawn(running).abort_handle();
-    Ok((sender, delivery, task))
+    let task = tokio::spawn(async move {
+        // Its errors reach the exchange through the sender or the body.
+        let _ = connection.await;
+        drop(held);
+    });
+    Ok((sender, delivery, task.abort_handle()))
 }
