@@ -32,7 +32,7 @@ fn gateway(backend: &Backend) -> Gateway {
 
 /// A backend that sends an event when the test says so, until its reader leaves.
 async fn events() -> (Backend, mpsc::UnboundedSender<&'static str>) {
-    let (say, said) = mpsc::unbounded_channel();
+    let (say, said) = mpsc::unbounded_channel::<&'static str>();
     let said = Arc::new(tokio::sync::Mutex::new(said));
     let backend = Backend::start(None, move |mut raw, report| {
         let said = said.clone();
