@@ -42,7 +42,7 @@ pub enum Bad {
     ChunkKiller,
     ChunkCutter,
     ChunkStaller,
-    BadChunk,
+    WrongChunk,
     /// Answers at the head and never reads the body.
     Early,
     /// One answer more than it was asked for.
@@ -92,7 +92,7 @@ async fn behave(mut tcp: TcpStream, bad: Bad) {
         Bad::NoLength => "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok",
         Bad::Killer | Bad::Cutter | Bad::BodyStaller => known,
         Bad::ChunkKiller | Bad::ChunkCutter | Bad::ChunkStaller => chunks,
-        Bad::BadChunk => {
+        Bad::WrongChunk => {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhalf of it\r\nG\r\n"
         }
         Bad::Early => "HTTP/1.1 429 Slow Down\r\ncontent-length: 4\r\n\r\nlate",
