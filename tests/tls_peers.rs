@@ -483,7 +483,7 @@ async fn nginx(ca: &Authority, name: &str) -> Nginx {
             access_log off;
             client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
             uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-            ssl_certificate {certificate}; ssl_certificate_key {key};
+            ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key};
             server {{ listen 127.0.0.1:{port} ssl default_server; ssl_reject_handshake on; }}
             server {{
                 listen 127.0.0.1:{port} ssl; server_name {name};

@@ -235,18 +235,14 @@ pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
             _ = tick.tick() => {}
             () = stop.cancelled() => return,
         }
-        let door = door.clone();
-        // Disks are slow, and the thread that asks is the one that accepts.
-        let looked = tokio::task::spawn_blocking(move || {
-            if watch.is_due(&door.tls) {
-                // What came of it has been logged and counted.
-                let _ = door.reload();
-            }
-            watch
-        });
-        match looked.await {
-            Ok(again) => watch = again,
-            Err(_) => return tracing::error!("TLS files are not watched any more"),
+        // A few calls for names that the kernel has at hand: not worth a thread of its own, which
+        // would stay (and its memory with it) as long as somebody asks every second.
+        if !watch.is_due(&door.tls) {
+            continue;
         }
+        let door = door.clone();
+        // Reading and verifying takes longer, and this is the thread that accepts. What came of it
+        // has been logged and counted.
+        let _ = tokio::task::spawn_blocking(move || door.reload()).await;
     }
 }
