@@ -186,7 +186,7 @@ async fn proxy_06_no_more_than_the_share_is_ejected() {
     assert!(up(&gateway, 0) != up(&gateway, 1), "{}", gateway.page());
     moods.set(Mood::Answer(200));
     both.set(Mood::Answer(200));
-    (seen(&mut one), seen(&mut two));
+    let _ = (seen(&mut one), seen(&mut two));
     assert_eq!(many(&gateway, GET, 30).await, [200; 30]);
     assert_eq!(seen(&mut one) + seen(&mut two), 30);
 }
@@ -224,7 +224,7 @@ async fn proxy_06_checks_take_an_address_out_and_bring_it_back() {
     for mood in [Mood::Answer(500), Mood::Stall, Mood::Close] {
         moods.set(mood);
         until("it is out", || !up(&gateway, 0)).await;
-        (seen(&mut sick), seen(&mut well));
+        let _ = (seen(&mut sick), seen(&mut well));
         let statuses = many(&gateway, GET, 30).await;
         assert_eq!(statuses, [200; 30], "{mood:?}\n{}", gateway.page());
         assert_eq!((seen(&mut sick), seen(&mut well)), (0, 30), "{mood:?}");

@@ -56,7 +56,7 @@ fn path_07_a_store_of_another_version_is_refused() {
     drop(Sqlite::open(&path).unwrap());
     // Bytes 60 to 63 of a database are its user version.
     let mut bytes = std::fs::read(&path).unwrap();
-    assert_eq!(bytes[60..64], 2u32.to_be_bytes(), "the version in the file");
+    assert_eq!(bytes[60..64], 3u32.to_be_bytes(), "the version in the file");
     bytes[63] = 1;
     std::fs::write(&path, bytes).unwrap();
     let refused = Sqlite::open(&path).unwrap_err();

@@ -30,6 +30,8 @@ pub fn run(_args: Args, config: &Path) -> Exit {
     };
     observe::log::start(LogFormat::Json, "info");
     observe::panics::hide_payloads();
+    // What it may write to later has to be there. What prevents it is told by the start below.
+    let _ = vault::make_store_folder(&config);
     // Before there is a second thread: what is taken away is taken from those to come.
     let folders = config.vault_folders();
     let landlock = harden::files::only(&folders.read, &folders.write);

@@ -35,4 +35,4 @@ pub mod store;
 
 pub use refusal::Refusal;
 pub use serve::{Running, start};
-pub use state::{StartError, Vault};
+pub use state::{StartError, Vault, make_store_folder};

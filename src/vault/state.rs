@@ -85,6 +85,17 @@ pub enum StartError {
     },
 }
 
+/// Makes the directory that the store lies in, if it is not there.
+///
+/// # Errors
+/// No permission.
+pub fn make_store_folder(config: &Config) -> Result<(), StoreError> {
+    match &config.vault {
+        Some(vault) => Sqlite::make_folder(&vault.store),
+        None => Ok(()),
+    }
+}
+
 impl Vault {
     /// Opens the vault of a configuration. Blocks: it reads the whole log. The thread ends, with
     /// every accepted work done, when the vault is dropped.

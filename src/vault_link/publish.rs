@@ -49,11 +49,14 @@ struct Waiting {
     result: Result<(), Code>,
 }
 
+/// What came of a batch, by owner.
+type Settled = Vec<(u64, Result<(), Code>)>;
+
 /// Runs until the lease's last handle is dropped and the queue is empty.
 pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     let mut queue: VecDeque<(u64, FirstSight)> = VecDeque::new();
     let mut waiting: HashMap<u64, Waiting> = HashMap::new();
-    let mut flying: JoinSet<Vec<(u64, Result<(), Code>)>> = JoinSet::new();
+    let mut flying: JoinSet<Settled> = JoinSet::new();
     // Whose sights are in which batch.
     let mut aboard: HashMap<task::Id, Vec<u64>> = HashMap::new();
     let mut next = 0u64;
@@ -97,9 +100,9 @@ pub async fn run(publisher: Arc<Publisher>, lease: Arc<Shared>, mut jobs: mpsc::
 
 /// What a batch that has returned means to each of its owners.
 fn results(
-    returned: Result<(task::Id, Vec<(u64, Result<(), Code>)>), task::JoinError>,
+    returned: Result<(task::Id, Settled), task::JoinError>,
     aboard: &mut HashMap<task::Id, Vec<u64>>,
-) -> Vec<(u64, Result<(), Code>)> {
+) -> Settled {
     match returned {
         Ok((flight, results)) => {
             aboard.remove(&flight);
@@ -150,11 +153,7 @@ fn settle(
 
 /// Sends a batch. If the vault finds fault with an entry, every owner's sights are sent by
 /// themselves, so that the fault is its owner's alone.
-async fn deliver(
-    publisher: &Publisher,
-    lease: &Shared,
-    batch: Vec<(u64, FirstSight)>,
-) -> Vec<(u64, Result<(), Code>)> {
+async fn deliver(publisher: &Publisher, lease: &Shared, batch: Vec<(u64, FirstSight)>) -> Settled {
     let mut owners: Vec<(u64, usize)> = Vec::new();
     for (owner, _) in &batch {
         match owners.last_mut() {

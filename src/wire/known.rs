@@ -65,11 +65,7 @@ enum State {
 
 impl FrameReader {
     /// Takes the next bytes and calls `each` for everything that is whole.
-    pub fn push(
-        &mut self,
-        mut bytes: &[u8],
-        mut each: impl FnMut(Known),
-    ) -> Result<(), Malformed> {
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Known)) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             let need = match self.state {
                 State::Head => 4,

@@ -98,15 +98,15 @@ impl Reason {
             )) => Self::Revoked,
             Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
             Some(Error::PeerIncompatible(_)) => Self::Incompatible,
-            Some(Error::AlertReceived(alert)) => match alert {
+            Some(Error::AlertReceived(
                 AlertDescription::UnknownCA
                 | AlertDescription::BadCertificate
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateRevoked
-                | AlertDescription::UnsupportedCertificate => Self::Distrust,
-                _ => Self::Gone,
-            },
+                | AlertDescription::UnsupportedCertificate,
+            )) => Self::Distrust,
+            Some(Error::AlertReceived(_)) => Self::Gone,
             Some(_) => Self::Protocol,
         }
     }

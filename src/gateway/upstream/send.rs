@@ -38,6 +38,8 @@ struct Failed {
     code: Code,
     /// Not a byte of it was written.
     unsent: Option<Request<Outgoing>>,
+    /// Something came back that is no HTTP: it has been read, and another try would be too.
+    garbled: bool,
 }
 
 /// Sends, and waits for the answer's head: `response_time` from the last byte that the backend
@@ -89,6 +91,7 @@ async fn again(
         let timed_out = failed.code == Code::BackendSlow;
         let mut request = match (failed.unsent.take(), &spare) {
             (Some(request), _) => request,
+            _ if failed.garbled => return Err(fault()),
             (None, Some(spare)) if !timed_out || backend.care.attempt_time.is_some() => {
                 match retry::copy(spare) {
                     Some(again) => *again,
@@ -148,10 +151,12 @@ async fn attempt(
     tokio::select! {
         biased;
         sent = connection.sender.try_send_request(request) => sent.map_err(|mut refused| {
-            Box::new(Failed { code: Code::BackendBroken, unsent: refused.take_message() })
+            let unsent = refused.take_message();
+            let garbled = refused.error().is_parse();
+            Box::new(Failed { code: Code::BackendBroken, unsent, garbled })
         }),
         () = story.backend_silence(time) => {
-            Err(Box::new(Failed { code: Code::BackendSlow, unsent: None }))
+            Err(Box::new(Failed { code: Code::BackendSlow, unsent: None, garbled: false }))
         }
     }
 }

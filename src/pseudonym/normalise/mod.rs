@@ -245,7 +245,7 @@ mod tests {
     fn a_normal_form_that_says_no_value_is_refused_however_it_was_spelt() {
         for (normaliser, value) in [
             (Normaliser::Phone, "+1 111 111 1111"),
-            (Normaliser::Phone, "(1111) 111-1111"),
+            (Normaliser::Phone, "+1 (111) 111-1111"),
             (Normaliser::Name, "Not  Known"),
             (Normaliser::Name, "not\u{a0}known"),
             (Normaliser::Name, "un\u{212a}nown"),

@@ -31,13 +31,7 @@ impl Sqlite {
     /// # Errors
     /// No permission, a lock of another process, another version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .map_err(|e| failed_at(folder, &e))?;
-        }
+        Self::make_folder(path)?;
         let lock = private(&path.with_extension("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -52,6 +46,21 @@ impl Sqlite {
         };
         schema::prepare(&mut store.connect(false)?)?;
         Ok(store)
+    }
+
+    /// Makes the directory of a database, its user's alone.
+    ///
+    /// # Errors
+    /// No permission.
+    pub fn make_folder(path: &Path) -> Result<(), StoreError> {
+        let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) else {
+            return Ok(());
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|e| failed_at(folder, &e))
     }
 
     fn connect(&self, read_only: bool) -> Result<Connection, StoreError> {

@@ -37,7 +37,9 @@ impl Reader for SqliteReader {
     }
 
     fn known_count(&mut self, epoch: i64) -> Result<u64, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT records FROM epoch WHERE row = ?")?;
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT records FROM epoch WHERE row = ?")?;
         let count: Option<i64> = statement.query_row([epoch], |r| r.get(0)).optional()?;
         Ok(count.unwrap_or(0).unsigned_abs())
     }
