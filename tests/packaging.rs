@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cryptonym::local::processes::get;
+use cryptonym::local::processes::{get, pause};
 
 mod support {
     pub mod installation;
@@ -144,7 +144,7 @@ fn proxy_10_files_elsewhere_and_other_programs_are_out_of_reach() {
                 return;
             }
             assert!(Instant::now() < end, "no {what:?} in {log}");
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     };
     logged("may not be read by this user");
