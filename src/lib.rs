@@ -31,7 +31,7 @@
 //! | [`config`] | one TOML file: raw (as written) → checked (as meant) |
 //! | [`observe`] | log, access log, metrics, traces, readiness, the admin address |
 //! | [`local`] | a Cryptonym of one's own on loopback, for `demo` and `bench` |
-//! | [`harden`] | no core dumps, no swap: what a process with keys asks of the system |
+//! | [`harden`] | no core dumps, no swap, no more files and calls than needed: what a process with keys asks of the system |
 //!
 //! Pure (no runtime, no clock, no disk, no randomness that is not handed in; they build with
 //! `--no-default-features`):
