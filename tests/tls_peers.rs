@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cryptonym::local::processes::pause;
 use serde_json::Value;
 use support::authority::{Authority, Pair, put};
 use support::raw::{Raw, status};
@@ -47,7 +48,7 @@ impl Running {
         let end = Instant::now() + Duration::from_secs(20);
         while !self.log().contains(what) {
             assert!(Instant::now() < end, "no {what:?} in:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
 }
@@ -111,7 +112,7 @@ fn gateway(
     let mut out = BufReader::new(running.child.stdout.take().unwrap());
     out.read_line(&mut line).unwrap();
     let Some(address) = line.trim().strip_prefix("listening https://") else {
-        std::thread::sleep(Duration::from_millis(300));
+        pause(Duration::from_millis(300));
         panic!("{line}{}", running.log());
     };
     Gateway {
@@ -149,7 +150,7 @@ fn scan(mut command: Command) -> String {
             "a scanner has not ended: {}",
             running.log()
         );
-        std::thread::sleep(Duration::from_millis(100));
+        pause(Duration::from_millis(100));
     }
     reader.join().unwrap() + &running.log()
 }
