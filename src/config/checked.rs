@@ -385,6 +385,16 @@ pub enum ResponseBody {
     RestoreOwn(usize),
 }
 
+impl ResponseBody {
+    /// As a route writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::RestoreOwn(_) => "restore-own",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,

@@ -138,7 +138,7 @@ enum Prepared {
         body: Reader,
         rewrite: Box<Rewriter>,
         first: Vec<u8>,
-        step: Option<Running>,
+        step: Option<Box<Running>>,
     },
 }
 

@@ -263,6 +263,6 @@ mod tests {
     #[test]
     fn speed_04_an_exchange_is_a_small_future() {
         let bytes = size(exchange);
-        assert!(bytes <= 4 * 1024 + 256, "{bytes} bytes");
+        assert!(bytes <= 4 * 1024, "{bytes} bytes");
     }
 }

@@ -90,7 +90,7 @@ impl Story {
     }
 
     /// A step begins, if somebody will be told of it.
-    pub fn step(&self, step: Step) -> Option<Running> {
+    pub fn step(&self, step: Step) -> Option<Box<Running>> {
         self.trace.as_ref().and_then(|trace| trace.step(step))
     }
 

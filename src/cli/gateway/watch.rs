@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, RequestBody, ResponseBody};
+use crate::config::{self, Config, RequestBody};
 use crate::gateway::metrics::Metrics;
 use crate::observe::admin::Admin;
 use crate::observe::trace::{Tracer, export};
@@ -211,10 +211,7 @@ fn route(config: &Config, route: &config::Route) -> Value {
             RequestBody::Opaque => "opaque",
             RequestBody::None => "none",
         },
-        "response": match route.response {
-            ResponseBody::Pass => "pass",
-            ResponseBody::RestoreOwn(_) => "restore-own",
-        },
+        "response": route.response.name(),
         "stream": route.stream,
     })
 }
