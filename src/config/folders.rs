@@ -35,7 +35,9 @@ impl Config {
                 folders.of(file);
             }
             // A socket is made there, under another name first.
-            folders.write.extend(handover.iter().map(|file| folder(file)));
+            folders
+                .write
+                .extend(handover.iter().map(|file| folder(file)));
         }
         for backend in &self.backends {
             let identity = backend

@@ -223,7 +223,6 @@ impl Running {
         });
         let _ = joined.await;
     }
-
 }
 
 impl Drop for Running {

@@ -198,9 +198,7 @@ impl Drop for Story {
             first_sights: self.first_sights.load(Relaxed),
             fault: self.fault.get(),
         };
-        route
-            .map_or(&shared.unrouted, |r| &r.metrics)
-            .add(&sample);
+        route.map_or(&shared.unrouted, |r| &r.metrics).add(&sample);
         worker.access.write(&Line {
             request: (self.id.mark, self.id.number),
             route: route.map(|r| r.config.name.as_str()),

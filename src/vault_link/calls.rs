@@ -5,8 +5,8 @@
 //! a domain's name that is not configured, or anything of a record.
 
 use std::fmt::{self, Error};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;

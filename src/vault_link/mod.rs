@@ -152,7 +152,9 @@ impl VaultLink {
         };
         let renewed = |at: usize| {
             let name = &config.domains[at].name;
-            let mut known = same.iter().flat_map(|before| before.domains.iter().flatten());
+            let mut known = same
+                .iter()
+                .flat_map(|before| before.domains.iter().flatten());
             let known = known.find(|renewed| renewed.domain.name == *name);
             known.map_or_else(|| Renewed::start(&publisher, name), Arc::clone)
         };

@@ -25,7 +25,10 @@ pub struct Whole {
 
 /// One backend and one opaque route to it.
 pub fn any(backend: SocketAddr) -> String {
-    format!("[backend.there]\nregion = \"GB\"\nurls = [\"http://{backend}\"]\n{}", route("/any"))
+    format!(
+        "[backend.there]\nregion = \"GB\"\nurls = [\"http://{backend}\"]\n{}",
+        route("/any")
+    )
 }
 
 /// An opaque route to the backend `there`.
@@ -122,7 +125,7 @@ pub fn gateway(file: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn write(
+pub fn write(
     certificates: &Certificates,
     address: SocketAddr,
     observe: SocketAddr,

@@ -81,7 +81,8 @@ fn receive(stream: UnixStream) -> io::Result<Taken> {
     is_ours(&stream)?;
     stream.set_read_timeout(Some(limits::HANDOVER_STEP))?;
     stream.set_write_timeout(Some(limits::HANDOVER_STEP))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     // One byte: the sockets come with the first, and the rest is a line.
     let mut first = [0];
@@ -194,12 +195,18 @@ fn give(stream: UnixStream, boot: [u8; 16], sockets: &[OwnedFd]) -> io::Result<u
     };
     let text = serde_json::to_string(&offer).map_err(io::Error::other)?;
     let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::other("more sockets than can be handed over"));
     }
-    sendmsg(&stream, &[IoSlice::new(b"\n")], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        &stream,
+        &[IoSlice::new(b"\n")],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
     let mut stream = BufReader::new(stream);
     writeln!(stream.get_mut(), "{text}")?;
     if line(&mut stream)? != SERVING {

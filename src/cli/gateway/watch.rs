@@ -108,7 +108,10 @@ impl State {
     pub fn configuration(&self) -> Value {
         let shown = self.shown.load();
         let shown = shown.as_deref();
-        shown.map_or(Value::Null, |s| json!({ "file": s.file, "sha256": s.digest }))
+        shown.map_or(
+            Value::Null,
+            |s| json!({ "file": s.file, "sha256": s.digest }),
+        )
     }
 }
 
@@ -150,7 +153,9 @@ pub async fn start(
         move || std::future::ready(ready())
     });
     if let Some(address) = gateway.observe {
-        let address = watch.listen(address, inherited, &pages, Door::Pages).await?;
+        let address = watch
+            .listen(address, inherited, &pages, Door::Pages)
+            .await?;
         tracing::info!(%address, "metrics and health");
     }
     if let Some(admin) = &gateway.admin {

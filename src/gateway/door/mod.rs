@@ -60,9 +60,8 @@ struct Rules {
 impl Rules {
     /// Whoever is inside keeps their place, as far as the bounds are still the same.
     fn new(proxies: Option<ProxyProtocol>, limits: &Limits, before: Option<&Self>) -> Self {
-        let same = |get: fn(&Limits) -> usize| {
-            before.filter(|before| get(&before.limits) == get(limits))
-        };
+        let same =
+            |get: fn(&Limits) -> usize| before.filter(|before| get(&before.limits) == get(limits));
         let handshakes = same(|l| l.handshakes).map(|before| before.handshakes.clone());
         let places = same(|l| l.connections_per_address).and_then(|_| same(|l| l.connections));
         let (each, all) = (limits.connections_per_address, limits.connections);
