@@ -61,9 +61,10 @@ async fn proxy_08_a_reload_is_all_or_nothing_and_connections_stay() {
 
     // Each of these is wrong in one place, and would be another backend in every other.
     let elsewhere = any(other.address);
+    let secure = elsewhere.replace("http://127.0.0.1", "https://localhost");
     let broken = [
         ("", format!("{elsewhere}[[route]]\nnam"), "config.toml:"),
-        ("", format!("{elsewhere}{}", route("/any")), "/any"),
+        ("", format!("{elsewhere}{}", route("/any")), "stands twice"),
         ("workers = 7", elsewhere.clone(), "gateway.workers"),
         (
             "access_log = false",
@@ -77,7 +78,7 @@ async fn proxy_08_a_reload_is_all_or_nothing_and_connections_stay() {
         ),
         (
             "",
-            elsewhere.replace(
+            secure.replace(
                 "[backend.there]",
                 "[backend.there]\nca = \"certs/none.pem\"",
             ),
@@ -85,7 +86,7 @@ async fn proxy_08_a_reload_is_all_or_nothing_and_connections_stay() {
         ),
         (
             "",
-            elsewhere.replace(
+            secure.replace(
                 "[backend.there]",
                 "[backend.there]\nca = \"/srv/elsewhere/ca.pem\"",
             ),
@@ -466,7 +467,7 @@ fn started(installation: &mut Installation) {
 async fn pseudonym(installation: &Installation, backend: &mut Backend) -> String {
     while backend.seen.try_recv().is_ok() {}
     let mut client = installation.client();
-    let body = r#"{"id":"the same one","n":1}"#;
+    let body = r#"{"id":"lb-4711","n":1}"#;
     let sent = client
         .send("POST", "/people", "application/json", body)
         .await;
@@ -595,7 +596,7 @@ async fn proxy_08_another_policy_and_domain_while_it_runs() {
         format!("{}\n{route}", text.replace(kept, &more))
     });
     let mut client = installation.client();
-    let body = r#"{"id":"the same one","n":1,"m":2}"#;
+    let body = r#"{"id":"lb-4711","n":1,"m":2}"#;
     let refused = client
         .send("POST", "/people", "application/json", body)
         .await;
@@ -617,7 +618,7 @@ async fn proxy_08_another_policy_and_domain_while_it_runs() {
     while backend.seen.try_recv().is_ok() {}
     let other = String::from_utf8(seen.body.unwrap()).unwrap();
     assert!(
-        !other.contains(&before) && !other.contains("the same one"),
+        !other.contains(&before) && !other.contains("lb-4711"),
         "{other}"
     );
     // What was leased stays leased: nothing was loaded twice.
