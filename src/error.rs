@@ -148,6 +148,7 @@ codes! {
     UpgradeRefused = "upgrade-refused", 400, Client, "The route takes no protocol upgrade.", "Send an ordinary request.";
     RestoreBudget = "restore-budget", 429, Client, "This client has used restore-own with as many distinct identifiers as it may in a day.", "Go on tomorrow (UTC), or talk to the operator.";
     RateLimited = "rate-limited", 429, Client, "This client has used the route as often as it may for now.", "Try again after the time in Retry-After.";
+    ClientShare = "client-share", 429, Client, "This client has as many requests at the backend as it may have while others need it too.", "Wait for answers, and read them, before sending more; Retry-After says when to try again.";
     SlowClient = "slow-client", 408, Client, "The request did not arrive in time.", "Send faster, or raise the time-out.";
     // --- backend
     BackendUnreachable = "backend-unreachable", 502, Backend, "The backend cannot be reached.", "Try again; if it stays so, tell the operator.";

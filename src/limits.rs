@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+mod shares;
+pub use self::shares::*;
+
 // --- bodies -------------------------------------------------------------------------------
 
 /// Bodies up to this are rewritten and made durable whole before the first byte goes upstream,
@@ -466,9 +469,10 @@ pub const FLOOD_RATE: u32 = 200;
 /// does a byte every half minute. *(configurable)*
 pub const BODY_RATE: usize = 240;
 
-/// Requests of a route with a rate between two times at which those are forgotten who have not
-/// come for long: so many keys of some tens of bytes, beyond those that are active.
-pub const RATE_TIDY: u32 = 4096;
+/// Clients that a route with a rate remembers: some 8 MB. Beyond, those are forgotten who have
+/// not come for longest.
+pub const RATE_KEYS: usize = 1 << 18;
+
 // --- observing ----------------------------------------------------------------------------
 
 /// Traces that wait for the collector: a second of a busy gateway at one in ten. What comes on

@@ -227,6 +227,9 @@ pub struct Care {
     pub max_connections: usize,
     /// Requests in flight of all workers together.
     pub max_requests: usize,
+    /// Of one client, while at least half of the places are taken; `None`: an eighth of them, but
+    /// no fewer than `limits::STREAMS`.
+    pub max_requests_per_client: Option<usize>,
     /// Requests that may wait for one of those places, and how long.
     pub max_waiting: usize,
     pub wait_time: Duration,
@@ -295,6 +298,7 @@ impl Default for Care {
             },
             max_connections: l::BACKEND_CONNECTIONS,
             max_requests: l::BACKEND_REQUESTS,
+            max_requests_per_client: None,
             max_waiting: l::BACKEND_WAITING,
             wait_time: l::BACKEND_WAIT,
             retries: l::RETRIES,
@@ -425,6 +429,8 @@ pub struct Limits {
     pub restore: usize,
     pub connections: usize,
     pub handshakes: usize,
+    /// Of those, one address's; IPv6: a /64's.
+    pub handshakes_per_address: usize,
     pub handshake_time: Duration,
     pub head_time: Duration,
     pub idle_time: Duration,
@@ -455,6 +461,7 @@ impl Default for Limits {
             restore: l::RESTORE,
             connections: l::CONNECTIONS,
             handshakes: l::HANDSHAKES,
+            handshakes_per_address: l::HANDSHAKES_PER_ADDRESS,
             handshake_time: l::HANDSHAKE_TIME,
             head_time: l::HEAD_TIME,
             idle_time: l::IDLE_TIME,

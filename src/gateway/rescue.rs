@@ -93,7 +93,7 @@ pub fn answer(story: &Arc<Story>, refused: Refused) -> Response<Answer> {
         headers.insert(header::ALLOW, allow);
     }
     // The fault that is told may be another one than that which stopped the exchange.
-    let away = status == StatusCode::SERVICE_UNAVAILABLE;
+    let away = status == StatusCode::SERVICE_UNAVAILABLE || fault.code == Code::ClientShare;
     if let Some(time) = refused.retry_after.or(away.then_some(limits::RETRY_AFTER)) {
         // Whole seconds (RFC 9110, section 10.2.3), none of them too few.
         let seconds = time.as_millis().div_ceil(1000).max(1);

@@ -22,6 +22,7 @@ pub(super) fn read(table: &Table<'_>, addresses: usize) -> Care {
     let count = |key, least| table.integer(key, least..=1_000_000).map(narrow);
     care.max_connections = count("max_connections", 1).unwrap_or(care.max_connections);
     care.max_requests = count("max_requests", 1).unwrap_or(care.max_requests);
+    care.max_requests_per_client = count("max_requests_per_client", 1);
     care.max_waiting = count("max_waiting", 0).unwrap_or(care.max_waiting);
     set(table, "wait_time", &mut care.wait_time);
     set(table, "dns_time", &mut care.dns_time);

@@ -72,6 +72,8 @@ fn paces(table: &Table<'_>, limits: &mut Limits) {
     limits.body_rate = rate.map_or(limits.body_rate, narrow);
     let each = table.integer("connections_per_address", 1..=1_000_000);
     limits.connections_per_address = each.map_or(limits.connections_per_address, narrow);
+    let each = table.integer("handshakes_per_address", 1..=1_000_000);
+    limits.handshakes_per_address = each.map_or(limits.handshakes_per_address, narrow);
 }
 
 fn times(table: &Table<'_>, limits: &mut Limits) {
