@@ -44,6 +44,8 @@ pub struct Story {
     fault: OnceLock<Fault>,
     /// Part of a streamed body has been handed to the backend.
     partial: AtomicBool,
+    /// The body on its way to the backend was broken off on this side.
+    broken_off: AtomicBool,
     /// Milliseconds since `began` at which the request last moved towards the backend.
     moved: AtomicU64,
     /// What moves next has to come from the client (or its rewriting), not to be taken by the backend.
@@ -82,6 +84,7 @@ impl Story {
             first_sights: AtomicU64::new(0),
             fault: OnceLock::new(),
             partial: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             moved: AtomicU64::new(0),
             awaits_client: AtomicBool::new(false),
             waits_since: AtomicU64::new(0),
@@ -135,6 +138,16 @@ impl Story {
 
     pub fn is_partly_sent(&self) -> bool {
         self.partial.load(Relaxed)
+    }
+
+    /// The client left, or sent what may not go on: whatever comes of the request now, the backend
+    /// is not to blame.
+    pub fn breaks_off(&self) {
+        self.broken_off.store(true, Relaxed);
+    }
+
+    pub fn is_broken_off(&self) -> bool {
+        self.broken_off.load(Relaxed)
     }
 
     /// The backend has taken something, or is waiting for the client.

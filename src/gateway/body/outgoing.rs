@@ -93,6 +93,7 @@ impl Outgoing {
 
     fn break_off(&mut self) -> BrokenOff {
         self.kind = Kind::Empty;
+        self.story.breaks_off();
         if let Some(delivery) = &self.delivery {
             delivery.abort();
         }

@@ -2,7 +2,7 @@
 //!
 //! What enters: how requests to it have ended. What leaves: whether the next one may try. What
 //! can never happen: requests pile up before a backend that has not answered for a long time, or
-//! a probe that nobody finished keeps it shut.
+//! a probe that nobody finishes keeps it shut.
 //!
 //! ```text
 //!            failures in a row              time over: one request is the probe
@@ -12,6 +12,9 @@
 //!    │                              └───── probe given up: no time ─────────┘ │
 //!    └──────────────────────────────────── an answer ────────────────────────┘
 //! ```
+//!
+//! A probe that has not told anything after `time` (a slow upload) gets company: the next request
+//! is one too.
 //!
 //! A failure is a request that got no answer: no connection, a connection that broke, or none in
 //! time. An answer of any status closes it, whoever got it.
@@ -43,7 +46,7 @@ const HALF_OPEN: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted {
     Yes,
-    /// Alone; whoever it is tells how it ended ([`Circuit::given_up`] if it never will).
+    /// Alone for a while; whoever it is tells how it ended ([`Circuit::given_up`] if it never will).
     Probe,
     No,
 }
@@ -66,11 +69,16 @@ impl Circuit {
         if self.state.load(Relaxed) == CLOSED {
             return Admitted::Yes;
         }
-        let shut = self.lock();
+        let mut shut = self.lock();
         match self.state.load(Relaxed) {
             CLOSED => Admitted::Yes,
             OPEN if shut.since.elapsed() >= shut.time => {
+                shut.since = Moment::now();
                 self.state.store(HALF_OPEN, Relaxed);
+                Admitted::Probe
+            }
+            HALF_OPEN if shut.since.elapsed() >= self.rules.time => {
+                shut.since = Moment::now();
                 Admitted::Probe
             }
             _ => Admitted::No,
@@ -179,6 +187,16 @@ mod tests {
         circuit.failed();
         circuit.given_up();
         assert!(probe(&circuit) >= 2 * TIME, "it has failed, not given up");
+    }
+
+    #[test]
+    fn proxy_06_a_probe_that_takes_long_gets_company() {
+        let circuit = opened();
+        probe(&circuit);
+        assert_eq!(circuit.admit(), Admitted::No);
+        assert!(probe(&circuit) >= TIME, "one in each `time`");
+        assert!(circuit.answered(), "whichever is answered");
+        assert_eq!(circuit.admit(), Admitted::Yes);
     }
 
     #[test]

@@ -11,9 +11,11 @@
 //! | broken before an answer began | GET, HEAD, OPTIONS, PUT, DELETE with a held body or none |
 //! | no answer in `attempt_time` | the same |
 //! | no answer in `response_time`, or any answer | never |
+//! | broken because its own body was broken off on this side | never; it is no failure of the backend |
 //!
 //! All but the first are retries: at most `retries` of them, within the backend's [`Budget`], each
-//! on a new connection and to another address if there is one.
+//! on a new connection and to another address if there is one. A client could otherwise take a
+//! backend from everybody by sending bodies that end in the middle.
 //!
 //! [`Budget`]: super::retry::Budget
 
@@ -81,6 +83,9 @@ async fn again(
     let mut tried = 0;
     loop {
         let fault = || Fault::new(failed.code, Stage::Send);
+        if story.is_broken_off() {
+            return Err(fault());
+        }
         let unsent = failed.unsent.is_some();
         // A connection that was closed while it was idle says nothing of the backend.
         let was_idle = unsent && link.connection.reused;
