@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::body::sending::Sending;
 use super::coarse::Moment;
 use crate::config::Limits;
 use crate::limits::{LINGER_BYTES, LINGER_TIME};
@@ -32,6 +33,9 @@ pub struct Clock {
     blocked_since: AtomicU64,
     /// Bytes that the client has taken.
     written: AtomicU64,
+    /// HTTP/2: what of its answers waits for the client, in a window that is shut or behind one
+    /// that is open. Frames of other kinds do not count as taken: a client can have those at will.
+    pub sending: Arc<Sending>,
     unread: AtomicBool,
 }
 
@@ -42,7 +46,7 @@ pub enum Verdict {
     Idle,
     /// A request head did not arrive within `head_time`.
     SlowHead,
-    /// The client has not taken a byte for `body_idle_time`, or fewer than `body_rate` on and on.
+    /// The client has not taken a byte of what waits for it for `body_idle_time`, or fewer than `body_rate` on and on.
     NotReading,
     /// One request has lasted for `exchange_time` (HTTP/1.1; in HTTP/2 its stream is reset).
     LongExchange,
@@ -62,6 +66,7 @@ impl Default for Clock {
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            sending: Arc::default(),
             unread: AtomicBool::new(false),
         }
     }
@@ -95,12 +100,20 @@ impl Clock {
         let tick = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
         let mut present = (0, self.now());
         let mut reading = (0, Duration::ZERO);
+        let mut taking = (0, self.now());
         loop {
             tokio::time::sleep(tick).await;
             if let Some(verdict) = self.judge(limits, heads) {
                 return verdict;
             }
-            if limits.body_rate > 0 && self.reads_slowly(&mut reading, tick, limits) {
+            let progress = self.progress(heads);
+            if limits.body_rate > 0 && reads_slowly(&mut reading, progress, tick, limits) {
+                return Verdict::NotReading;
+            }
+            let (taken, waits) = progress;
+            if !waits || taken != taking.0 {
+                taking = (taken, self.now());
+            } else if self.is_older(taking.1, limits.body_idle_time) {
                 return Verdict::NotReading;
             }
             // No request looks at the clock for this: here it is seen that one is still the same.
@@ -114,17 +127,14 @@ impl Clock {
         }
     }
 
-    /// Blocked time that was not earned by bytes taken, in steps of `tick`: (bytes taken so far,
-    /// time), which is the caller's to keep.
-    fn reads_slowly(&self, kept: &mut (u64, Duration), tick: Duration, limits: &Limits) -> bool {
-        let (before, slow) = *kept;
-        let written = self.written.load(Relaxed);
-        let earned = written.saturating_sub(before) * 1000 / limits.body_rate.max(1) as u64;
+    /// Bytes that the client has taken, and whether more wait for it.
+    fn progress(&self, http_1: bool) -> (u64, bool) {
         let blocked = self.blocked_since.load(Relaxed) != 0;
-        let more = if blocked { tick } else { Duration::ZERO };
-        let slow = (slow + more).saturating_sub(Duration::from_millis(earned));
-        *kept = (written, slow);
-        slow >= limits.body_idle_time
+        if http_1 {
+            (self.written.load(Relaxed), blocked)
+        } else {
+            (self.sending.taken(), blocked || self.sending.queued() > 0)
+        }
     }
 
     fn is_older(&self, since: u64, time: Duration) -> bool {
@@ -183,6 +193,22 @@ impl Clock {
             self.blocked_since.store(self.now(), Relaxed);
         }
     }
+}
+
+/// Blocked time that was not earned by bytes taken, in steps of `tick`: (bytes taken so far,
+/// time), which is the caller's to keep.
+fn reads_slowly(
+    kept: &mut (u64, Duration),
+    (taken, waits): (u64, bool),
+    tick: Duration,
+    limits: &Limits,
+) -> bool {
+    let (before, slow) = *kept;
+    let earned = taken.saturating_sub(before) * 1000 / limits.body_rate.max(1) as u64;
+    let more = if waits { tick } else { Duration::ZERO };
+    let slow = (slow + more).saturating_sub(Duration::from_millis(earned));
+    *kept = (taken, slow);
+    slow >= limits.body_idle_time
 }
 
 /// A request in flight, from its complete head to the last byte of its answer.

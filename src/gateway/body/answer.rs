@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::BrokenOff;
 use super::reader::Reader;
+use super::sending::{Chunk, Share};
 use super::stream::{Piece, Pump};
 use crate::gateway::story::Story;
 use crate::gateway::upstream::Link;
@@ -26,6 +27,8 @@ pub struct Answer {
     link: Option<Link>,
     /// The request's pump, and the answer's own: each stops when the answer does.
     pumps: [Option<Pump>; 2],
+    /// HTTP/2 only: what of it is on its way.
+    share: Option<Arc<Share>>,
 }
 
 enum Kind {
@@ -69,6 +72,7 @@ impl Answer {
             story,
             link,
             pumps,
+            share: None,
         }
     }
 
@@ -95,7 +99,18 @@ impl Answer {
         }
     }
 
-    fn break_off(&mut self) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    /// Bytes as they are handed over.
+    fn chunk(&mut self, bytes: Bytes) -> Chunk {
+        self.story.sent(bytes.len());
+        let conn = &self.story.conn;
+        if !conn.is_h2() {
+            return bytes.into();
+        }
+        let share = self.share.get_or_insert_with(|| Share::new(&conn.clock.sending));
+        share.chunk(bytes)
+    }
+
+    fn break_off(&mut self) -> Poll<Option<Result<Frame<Chunk>, BrokenOff>>> {
         self.kind = Kind::Ended;
         self.link = None;
         self.pumps = [None, None];
@@ -107,14 +122,17 @@ impl Answer {
 }
 
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, BrokenOff>>> {
         let me = &mut *self;
+        if let (Some(share), false) = (&me.share, matches!(me.kind, Kind::Ended)) {
+            ready!(share.poll_room(cx));
+        }
         let (chunk, last) = match &mut me.kind {
             Kind::Ended => return Poll::Ready(None),
             Kind::Whole(bytes) => (Some(std::mem::take(bytes)), true),
@@ -138,10 +156,7 @@ impl Body for Answer {
         if last || chunk.is_none() {
             me.end();
         }
-        Poll::Ready(chunk.map(|chunk| {
-            me.story.sent(chunk.len());
-            Ok(Frame::data(chunk))
-        }))
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(me.chunk(chunk)))))
     }
 
     fn is_end_stream(&self) -> bool {

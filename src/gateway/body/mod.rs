@@ -8,7 +8,8 @@
 //! - [`hold`]: bodies that fit are taken whole, within a budget;
 //! - [`stream`]: larger ones go through a pump, two chunks in flight;
 //! - [`discard`]: the rest of an HTTP/2 body that nobody wants;
-//! - [`outgoing`], [`answer`]: the body types that hyper sends to backend and client.
+//! - [`outgoing`], [`answer`]: the body types that hyper sends to backend and client;
+//! - [`sending`]: how much of answers waits on one HTTP/2 connection.
 
 pub mod answer;
 pub mod discard;
@@ -16,6 +17,7 @@ pub mod hold;
 pub mod media;
 pub mod outgoing;
 pub mod reader;
+pub mod sending;
 pub mod stream;
 
 /// Why hyper is told to break a message off. The reason itself is in the story.
