@@ -20,6 +20,7 @@ use support::backend::{Backend, Mood};
 use support::certificates::Certificates;
 use support::gateway::{Gateway, config, opaque, rewriting};
 use support::h2::{Sent, h2};
+use support::peers::abrupt;
 use support::raw::{End, Raw, field, status};
 
 const GET: &str = "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -459,6 +460,116 @@ async fn proxy_06_a_circuit_opens_is_probed_and_closes() {
     assert_eq!(gateway.metric(opened), 1.0);
 }
 
+/// How a client spoils its own request while the backend is reading it.
+#[derive(Clone, Copy, Debug)]
+enum Spoiled {
+    /// A chunk that is none.
+    Chunk,
+    /// RST in the middle of the body.
+    Reset,
+    /// A streamed record that the policy refuses.
+    Refused,
+}
+
+async fn spoil(gateway: &Gateway, how: Spoiled) {
+    let head = |path: &str, media: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media}\r\n\
+            transfer-encoding: chunked\r\n\r\n"
+        )
+    };
+    let chunk = |body: &str| format!("{:x}\r\n{body}\r\n", body.len());
+    let tls = gateway.certificates.client(&[b"http/1.1"], false);
+    let mut client = abrupt(gateway.address, tls).await;
+    let there = r#"backend_requests{backend="backend",url="0"}"#;
+    let other = r#"backend_requests{backend="backend",url="1"}"#;
+    let begun = || gateway.metric(there) + gateway.metric(other) == 1.0;
+    let (begin, end) = match how {
+        Spoiled::Chunk => (head("/any", "a/b") + &chunk("hello"), "zz\r\n".to_owned()),
+        Spoiled::Reset => (head("/any", "a/b") + &chunk("hello"), String::new()),
+        Spoiled::Refused => (
+            head("/held", "application/x-ndjson") + &chunk(&"{\"n\":1}\n".repeat(5000)),
+            chunk("{\"who\":1}\n"),
+        ),
+    };
+    client.send(begin).await;
+    until("it is on its way", begun).await;
+    tokio::time::sleep(2 * MOMENT).await;
+    if !end.is_empty() {
+        client.send(end).await;
+        let head = client.head().await;
+        assert!(head.is_none_or(|h| (400..500).contains(&status(&h))));
+    }
+    drop(client);
+    until("it is over", || !begun()).await;
+}
+
+#[tokio::test]
+async fn proxy_06_a_body_that_its_client_breaks_off_is_no_failure_of_the_backend() {
+    let (one, _) = Backend::moody(Mood::Answer(200)).await;
+    let (two, _) = Backend::moody(Mood::Answer(200)).await;
+    let care = Care {
+        ejection: Ejection {
+            failures: 2,
+            ..Care::default().ejection
+        },
+        circuit: Circuit {
+            failures: 3,
+            ..Care::default().circuit
+        },
+        ..Care::default()
+    };
+    let gateway = gateway(&[&one, &two], care, |config| {
+        config.routes[1].stream = true;
+        config.limits.hold = 8 * 1024;
+    });
+    for how in [Spoiled::Chunk, Spoiled::Reset, Spoiled::Refused] {
+        for _ in 0..8 {
+            spoil(&gateway, how).await;
+        }
+        let opened = r#"backend_circuit_opened_total{backend="backend"}"#;
+        assert_eq!(gateway.metric(opened), 0.0, "{how:?}");
+        for url in 0..2 {
+            let out = format!(r#"backend_ejections_total{{backend="backend",url="{url}"}}"#);
+            assert_eq!(gateway.metric(&out), 0.0, "{how:?}");
+        }
+        assert_eq!(once(&gateway, GET).await.0, 200, "{how:?}");
+    }
+}
+
+/// A probe whose client takes its time does not keep everybody else out.
+#[tokio::test]
+async fn proxy_06_a_slow_upload_as_a_probe_keeps_nobody_out() {
+    let (backend, moods) = Backend::moody(Mood::Close).await;
+    let time = Duration::from_millis(300);
+    let care = Care {
+        circuit: Circuit {
+            failures: 3,
+            time,
+            longest: 10 * time,
+        },
+        ..calm()
+    };
+    let gateway = gateway(&[&backend], care, |_| ());
+    assert_eq!(many(&gateway, POST, 3).await, [502; 3]);
+    moods.set(Mood::Answer(200));
+    tokio::time::sleep(time + 2 * MOMENT).await;
+    let mut probe = gateway.h1().await;
+    let head = "POST /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nslow";
+    probe.send(head).await;
+    until("it is the probe", || {
+        gateway.metric(r#"backend_requests{backend="backend",url="0"}"#) == 1.0
+    })
+    .await;
+    let began = Instant::now();
+    while once(&gateway, GET).await.0 != 200 {
+        assert!(began.elapsed() < 10 * time, "it keeps everybody out");
+        tokio::time::sleep(MOMENT).await;
+    }
+    let open = r#"backend_circuit_open{backend="backend"}"#;
+    assert_eq!(gateway.metric(open), 0.0);
+}
+
 #[tokio::test]
 async fn proxy_06_retries_do_not_multiply_the_load() {
     let (mut backend, _) = Backend::moody(Mood::Close).await;
@@ -882,6 +993,7 @@ ejection = { failures = 7, time = "3s", longest = "1m", share = 50 }
 circuit = { failures = 9, time = "2s", longest = "20s" }
 max_connections = 10
 max_requests = 20
+max_requests_per_client = 7
 max_waiting = 30
 wait_time = "4s"
 retries = 2
@@ -935,6 +1047,7 @@ fn proxy_06_every_rule_of_a_backend_can_be_configured() {
     } = care.circuit;
     assert_eq!((failures, time, longest), (9, seconds(2), seconds(20)));
     assert_eq!((care.max_connections, care.max_requests), (10, 20));
+    assert_eq!(care.max_requests_per_client, Some(7));
     assert_eq!((care.max_waiting, care.wait_time), (30, seconds(4)));
     assert_eq!((care.retries, care.attempt_time), (2, Some(seconds(6))));
     assert_eq!(care.dns_time, seconds(7));

@@ -91,7 +91,9 @@ async fn forward(
 
     // Upstream.
     let sending = story.step(Step::Upstream);
-    let link = story.site.upstreams.link(route.config.backend).await?;
+    let link = (story.site.upstreams)
+        .link(route.config.backend, conn.client)
+        .await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,

@@ -27,6 +27,7 @@ use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
+use super::upstream::Client;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::limits;
@@ -46,6 +47,8 @@ pub struct Conn {
     /// Where the client is: as a trusted load balancer says, else as the socket does. For limits;
     /// personal data, so never logged.
     pub source: SocketAddr,
+    /// To whose share of a backend its requests count.
+    pub client: Client,
     pub clock: Arc<Clock>,
     /// Of the configuration that it came in under.
     limits: Arc<Limits>,
@@ -143,7 +146,7 @@ async fn serve_h2(guest: Guest, worker: Arc<Worker>) {
         .max_concurrent_streams(limits::STREAMS)
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
-        .max_send_buf_size(limits::STREAM_WINDOW as usize)
+        .max_send_buf_size(limits::SEND_QUEUE)
         .keep_alive_interval(limits::PING_INTERVAL)
         .keep_alive_timeout(limits::PING_TIME)
         .serve_connection(io, service_fn(|request| answer(&conn, request)));
@@ -214,8 +217,10 @@ impl Conn {
     fn new(worker: Arc<Worker>, guest: &Guest, delivery: Option<Arc<Delivery>>) -> Arc<Self> {
         let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        let peer = certificate.and_then(|c| Peer::from_certificate(c).ok());
         Arc::new(Self {
-            peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
+            client: Client::of(peer.as_ref(), guest.source.ip()),
+            peer,
             sni: session.server_name().map(str::to_owned),
             source: guest.source,
             clock: Arc::new(Clock::default()),

@@ -23,6 +23,7 @@ use super::gate::Gate;
 use super::metrics::Counters;
 use super::pool::Pool;
 use super::retry::Budget;
+use super::shares::Shares;
 use super::{health, names};
 use crate::config;
 use crate::gateway::metrics::Metrics;
@@ -56,6 +57,7 @@ pub struct Backend {
     pub targets: Vec<Target>,
     /// Requests, from their place to the last byte of their answer.
     pub requests: Gate,
+    pub shares: Shares,
     pub connections: Gate,
     pub circuit: Circuit,
     pub budget: Budget,
@@ -173,14 +175,13 @@ impl Backend {
     ) -> Result<Self, TlsError> {
         let targets: Vec<_> = endpoints(config)?.into_iter().map(Target::new).collect();
         let care = config.care.clone();
+        // One exchange a connection: more could not go on at once.
+        let places = care.max_requests.min(care.max_connections);
         Ok(Self {
             name: config.name.clone(),
             connect_time: limits.connect_time,
-            // One exchange a connection: more could not go on at once.
-            requests: Gate::new(
-                care.max_requests.min(care.max_connections),
-                care.max_waiting,
-            ),
+            requests: Gate::new(places, care.max_waiting),
+            shares: Shares::new(places, care.max_requests_per_client),
             // Only requests that have a place wait here.
             connections: Gate::new(care.max_connections, usize::MAX),
             circuit: Circuit::new(care.circuit),

@@ -15,6 +15,7 @@ use super::backend::Backend;
 use super::connect::{Led, Opened};
 use super::names::Names;
 use super::pool::Pool;
+use super::shares::Client;
 use crate::error::Fault;
 use crate::gateway::body::outgoing::Outgoing;
 use crate::gateway::coarse::Moment;
@@ -74,6 +75,7 @@ impl Drop for Connection {
 /// A request's place at a backend, under its limits and in the load of one address.
 pub struct Place {
     pool: Arc<Pool>,
+    client: Client,
     target: Option<usize>,
     /// It is the circuit's probe, and has not told how it ended.
     probe: bool,
@@ -81,9 +83,11 @@ pub struct Place {
 
 impl Place {
     /// For who has entered the backend's gate.
-    pub fn new(pool: &Arc<Pool>) -> Self {
+    pub fn new(pool: &Arc<Pool>, client: Client) -> Self {
+        pool.backend.shares.enter(client);
         Self {
             pool: pool.clone(),
+            client,
             target: None,
             probe: false,
         }
@@ -129,6 +133,7 @@ impl Drop for Place {
         if self.probe {
             backend.circuit.given_up();
         }
+        backend.shares.leave(self.client);
         backend.requests.leave();
     }
 }

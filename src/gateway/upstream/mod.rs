@@ -11,6 +11,7 @@
 //! | [`send`], [`retry`] | **one request, sent again if it may be** |
 //! | [`connect`], [`names`] | new connections, where names lead |
 //! | [`gate`] | bounded places with a bounded queue |
+//! | [`shares`] | how many of those one client has |
 //! | [`health`] | active checks |
 //! | [`ejection`], [`circuit`] | what requests teach of an address, of a backend |
 //! | [`metrics`] | what is counted and shown |
@@ -27,6 +28,7 @@ pub mod names;
 pub mod pool;
 pub mod retry;
 pub mod send;
+pub mod shares;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub use self::backend::Backends;
 pub use self::link::Link;
 use self::pool::Pool;
 pub use self::send::send;
+pub use self::shares::Client;
 use crate::error::Fault;
 
 /// All backends of one worker.
@@ -59,12 +62,12 @@ impl Upstreams {
         }
     }
 
-    /// A link to this backend: from the pool, else a new one.
+    /// A link to this backend for a client's request: from the pool, else a new one.
     ///
     /// # Errors
     /// As [`Pool::link`].
-    pub async fn link(&self, backend: usize) -> Result<Link, Fault> {
-        self.pools[backend].link().await
+    pub async fn link(&self, backend: usize, client: Client) -> Result<Link, Fault> {
+        self.pools[backend].link(client).await
     }
 
     /// Closes what has been idle for too long. Called once a second.

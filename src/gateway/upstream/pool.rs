@@ -22,6 +22,7 @@ use super::connect::{connect, part};
 use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
+use super::shares::Client;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
 use crate::limits;
@@ -48,13 +49,14 @@ impl Pool {
     /// A link: from the pool, else a new one.
     ///
     /// # Errors
-    /// [`Code::CircuitOpen`], `BackendFull`, or `BackendUnreachable` when none of the addresses can
+    /// [`Code::CircuitOpen`], `BackendFull`, `ClientShare`, or `BackendUnreachable` when none of the addresses can
     /// be reached in time.
-    pub async fn link(self: &Arc<Self>) -> Result<Link, Fault> {
+    pub async fn link(self: &Arc<Self>, client: Client) -> Result<Link, Fault> {
+        self.has_share(client)?;
         if !self.backend.requests.try_enter() {
             Box::pin(self.wait_for_place()).await?;
         }
-        let mut place = Place::new(self);
+        let mut place = Place::new(self, client);
         match self.backend.circuit.admit() {
             Admitted::Yes => {}
             Admitted::Probe => place.is_probe(),
@@ -69,6 +71,15 @@ impl Pool {
             // Apart, and boxed: what waits is large, and every exchange would carry it.
             unready => Box::pin(self.wait_for_link(place, target, unready)).await,
         }
+    }
+
+    /// Who has more than its share does not even wait.
+    fn has_share(&self, client: Client) -> Result<(), Fault> {
+        let backend = &self.backend;
+        if backend.shares.is_full(client, backend.requests.inside()) {
+            return Err(Fault::new(Code::ClientShare, Stage::Connect));
+        }
+        Ok(())
     }
 
     async fn wait_for_place(&self) -> Result<(), Fault> {

@@ -1,0 +1,104 @@
+//! How many of a backend's places one client has.
+//!
+//! What enters: whose request it is. What leaves: whether it may have one more. What can never
+//! happen: one client has all places of a backend, so that nobody else gets in; or a request looks
+//! for its client in a map: clients are told apart by some bits of a hash under seeds of this
+//! process, so that two now and then share.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::gateway::door::places::network;
+use crate::limits;
+use crate::tls::identity::{Peer, Role};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(usize);
+
+static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Client {
+    /// The holder of a client certificate, else an address (IPv6: its /64).
+    pub fn of(peer: Option<&Peer>, address: IpAddr) -> Self {
+        let hash = match peer.filter(|p| p.role == Role::Client) {
+            Some(peer) => SEEDS.hash_one((0, peer.id.as_str())),
+            None => SEEDS.hash_one((1, network(address))),
+        };
+        Self(hash as usize % limits::BACKEND_CLIENTS)
+    }
+}
+
+/// Of one backend.
+pub struct Shares {
+    each: usize,
+    /// Places taken from which on nobody may have more than `each`.
+    scarce: usize,
+    here: Box<[AtomicU32]>,
+}
+
+impl Shares {
+    /// `places`: of the backend; `each`: as configured.
+    pub fn new(places: usize, each: Option<usize>) -> Self {
+        let usual = (places / limits::CLIENT_SHARE).max(limits::STREAMS as usize);
+        Self {
+            each: each.unwrap_or(usual),
+            scarce: places / 2,
+            here: (0..limits::BACKEND_CLIENTS)
+                .map(|_| AtomicU32::new(0))
+                .collect(),
+        }
+    }
+
+    /// Whether this client has as many as it may, while so many places are `taken`.
+    pub fn is_full(&self, client: Client, taken: usize) -> bool {
+        taken >= self.scarce && self.here[client.0].load(Relaxed) as usize >= self.each
+    }
+
+    /// Whoever is counted must [`Shares::leave`].
+    pub fn enter(&self, client: Client) {
+        self.here[client.0].fetch_add(1, Relaxed);
+    }
+
+    pub fn leave(&self, client: Client) {
+        self.here[client.0].fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_07_a_client_has_its_share_once_places_are_scarce() {
+        let shares = Shares::new(4096, None);
+        let one = Client::of(None, [192, 0, 2, 1].into());
+        assert_eq!(one, Client::of(None, "::ffff:192.0.2.1".parse().unwrap()));
+        let other = (2..=255)
+            .map(|last| Client::of(None, [192, 0, 2, last].into()))
+            .find(|other| *other != one)
+            .unwrap();
+        (0..512).for_each(|_| shares.enter(one));
+        assert!(!shares.is_full(one, 2047), "there is room for all");
+        assert!(shares.is_full(one, 2048) && !shares.is_full(other, 4095));
+        shares.leave(one);
+        assert!(!shares.is_full(one, 4095));
+        // A small backend is not cut into parts that are too small for one connection.
+        let small = Shares::new(100, None);
+        (0..100).for_each(|_| small.enter(one));
+        assert!(!small.is_full(one, 99));
+        let asked = Shares::new(100, Some(1));
+        asked.enter(one);
+        assert!(!asked.is_full(one, 49) && asked.is_full(one, 50));
+        let known = |id: &str| Peer {
+            role: Role::Client,
+            id: id.to_owned(),
+            fingerprint: Default::default(),
+        };
+        let here = Client::of(Some(&known("provider-1")), [192, 0, 2, 1].into());
+        let there = Client::of(Some(&known("provider-1")), [192, 0, 2, 9].into());
+        assert_eq!(here, there);
+    }
+}
