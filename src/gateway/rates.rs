@@ -2,19 +2,22 @@
 //!
 //! What enters: who asks. What leaves: leave to go on, or when to come back. What can never
 //! happen: a client is known here by more than a number (its id or address, hashed under seeds of
-//! this process), or those who came once are remembered for ever.
+//! this process), or more of them are remembered than [`limits::RATE_KEYS`].
 //!
 //! The count is a generic cell rate algorithm (the governor crate): `requests` in `per`, evenly,
 //! and up to `burst` at once.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
 
 use super::door::places::network;
 use crate::config;
@@ -22,10 +25,26 @@ use crate::limits;
 use crate::tls::identity::{Peer, Role};
 
 pub struct Rate {
-    limiter: DefaultKeyedRateLimiter<u64>,
+    limiter: RateLimiter<u64, Known, DefaultClock>,
     clock: DefaultClock,
     seeds: RandomState,
-    asked: AtomicU32,
+}
+
+/// What is known of each client. When there are too many, those go who have not come since half of
+/// them came: forgetting all would let who has used up its requests begin anew, and refusing
+/// newcomers would let a few keep everybody out.
+struct Known {
+    parts: [Mutex<Part>; PARTS],
+    most: usize,
+}
+
+/// Apart only so that workers seldom wait for each other.
+const PARTS: usize = 16;
+
+#[derive(Default)]
+struct Part {
+    young: HashMap<u64, Nanos>,
+    old: HashMap<u64, Nanos>,
 }
 
 impl Rate {
@@ -35,11 +54,11 @@ impl Rate {
         let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
         let fallback = Quota::per_second(burst);
         let quota = Quota::with_period(one).map_or(fallback, |q| q.allow_burst(burst));
+        let (clock, known) = (DefaultClock::default(), Known::new(limits::RATE_KEYS));
         Self {
-            limiter: RateLimiter::keyed(quota),
-            clock: DefaultClock::default(),
+            limiter: RateLimiter::new(quota, known, clock.clone()),
+            clock,
             seeds: RandomState::new(),
-            asked: AtomicU32::new(0),
         }
     }
 
@@ -52,17 +71,44 @@ impl Rate {
             Some(peer) => self.seeds.hash_one((0, peer.id.as_str())),
             None => self.seeds.hash_one((1, network(address))),
         };
-        if self.asked.fetch_add(1, Relaxed) % limits::RATE_TIDY == limits::RATE_TIDY - 1 {
-            self.limiter.retain_recent();
-            self.limiter.shrink_to_fit();
-        }
         let checked = self.limiter.check_key(&key);
         checked.map_err(|until| until.wait_time_from(self.clock.now()))
     }
+}
 
-    #[cfg(test)]
-    fn remembered(&self) -> usize {
-        self.limiter.len()
+impl Known {
+    fn new(most: usize) -> Self {
+        let parts = std::array::from_fn(|_| Mutex::default());
+        Self { parts, most }
+    }
+
+    fn part(&self, key: u64) -> MutexGuard<'_, Part> {
+        // Each change is one step: a panic elsewhere leaves whole maps.
+        let part = &self.parts[key as usize % PARTS];
+        part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for Known {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, key: &u64, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut part = self.part(*key);
+        let part = &mut *part;
+        let known = part.young.get(key).or_else(|| part.old.get(key)).copied();
+        let measured = f(known);
+        // Who is refused has come too, and is not forgotten.
+        let keep = measured.as_ref().ok().map(|(_, next)| *next).or(known);
+        if let Some(next) = keep {
+            if part.young.len() >= self.most / PARTS / 2 && !part.young.contains_key(key) {
+                part.old = std::mem::take(&mut part.young);
+            }
+            part.young.insert(*key, next);
+        }
+        measured.map(|(out, _)| out)
     }
 }
 
@@ -107,12 +153,24 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_come_for_a_while_is_forgotten() {
-        let rate = rate(1000, Duration::from_millis(1), 1);
-        for n in 0..3 * limits::RATE_TIDY {
-            let _ = rate.take(None, IpAddr::from(n.to_be_bytes()));
+    fn proxy_07_so_many_are_known_and_who_keeps_coming_is_not_forgotten() {
+        let most = 64 * PARTS;
+        let known = Known::new(most);
+        let quota = Quota::with_period(Duration::from_secs(86_400)).unwrap();
+        let rate: RateLimiter<u64, Known, DefaultClock> =
+            RateLimiter::new(quota, known, DefaultClock::default());
+        let mut eager = 0;
+        for stranger in 1..20_000 {
+            eager += u32::from(rate.check_key(&0).is_ok());
+            assert!(rate.check_key(&stranger).is_ok(), "newcomers are let in");
         }
-        let most = limits::RATE_TIDY as usize + 1;
-        assert!(rate.remembered() <= most, "{}", rate.remembered());
+        assert_eq!(eager, 1);
+        let known = rate.into_state_store();
+        let sizes = known.parts.map(|part| {
+            let part = part.into_inner().unwrap();
+            part.young.len() + part.old.len()
+        });
+        let all: usize = sizes.iter().sum();
+        assert!(all <= most && all > most / 4, "{all}");
     }
 }

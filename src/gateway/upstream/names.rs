@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::backend::Backend;
 use super::health::jittered;
@@ -37,8 +38,16 @@ pub struct Names {
     version: AtomicU32,
     turn: AtomicUsize,
     /// Held while looking up: who comes meanwhile waits for the same answer.
-    looked_up: Mutex<Option<Moment>>,
+    look_up: Mutex<LookUp>,
     fixed: bool,
+}
+
+#[derive(Default)]
+struct LookUp {
+    last: Option<Moment>,
+    /// The one that is under way. It is a thread of its own that cannot be stopped: who gives up
+    /// waiting leaves it to the next one, and while DNS hangs there is one of them.
+    running: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
 }
 
 impl Names {
@@ -52,7 +61,7 @@ impl Names {
             addresses: ArcSwap::from_pointee(known.into_iter().collect()),
             version: AtomicU32::new(0),
             turn: AtomicUsize::new(0),
-            looked_up: Mutex::new(None),
+            look_up: Mutex::default(),
             fixed: known.is_some(),
         }
     }
@@ -79,14 +88,29 @@ impl Names {
     pub async fn look_up_again(&self) -> bool {
         let before = self.version();
         if !self.fixed {
-            let mut last = self.looked_up.lock().await;
-            if last.is_none_or(|last| last.elapsed() >= limits::DNS_AGAIN) {
-                let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-                self.learn(found.map(Iterator::collect));
-                *last = Some(Moment::now());
+            let mut look_up = self.look_up.lock().await;
+            let due = look_up
+                .last
+                .is_none_or(|l| l.elapsed() >= limits::DNS_AGAIN);
+            if due && look_up.running.is_none() {
+                look_up.running = Some(self.begin());
+            }
+            if let Some(running) = &mut look_up.running {
+                let found = running.await;
+                look_up.running = None;
+                look_up.last = Some(Moment::now());
+                self.learn(found.unwrap_or_else(|e| Err(io::Error::other(e))));
             }
         }
         self.version() != before
+    }
+
+    fn begin(&self) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
+        let name = (self.host.clone(), self.port);
+        tokio::spawn(async move {
+            let found = tokio::net::lookup_host((name.0.as_str(), name.1)).await;
+            found.map(Iterator::collect)
+        })
     }
 
     /// The number of the present set of addresses.
@@ -164,6 +188,28 @@ mod tests {
         names.learn(Ok(vec![at(1)]));
         assert!(!names.look_up_again().await, "a moment ago");
         assert!(names.leads_to(&at(1)));
+
+        // One that hangs is waited for by one after the other, and there is no second one.
+        let hanging = Names::new("a.example".to_owned(), 7);
+        let running = tokio::spawn(std::future::pending());
+        let (id, abort) = (running.id(), running.abort_handle());
+        hanging.look_up.lock().await.running = Some(running);
+        for _ in 0..3 {
+            let wait = std::time::Duration::from_millis(5);
+            let waited = tokio::time::timeout(wait, hanging.look_up_again());
+            assert!(waited.await.is_err());
+            let now = hanging
+                .look_up
+                .lock()
+                .await
+                .running
+                .as_ref()
+                .map(|r| r.id());
+            assert_eq!(now, Some(id));
+        }
+        abort.abort();
+        assert!(!hanging.look_up_again().await && hanging.addresses.load().is_empty());
+        assert!(hanging.look_up.lock().await.running.is_none());
 
         let literal = Names::new("::1".to_owned(), 7);
         assert!(literal.is_fixed() && !literal.look_up_again().await);
