@@ -115,7 +115,7 @@ impl Worker {
             site: ArcSwap::from_pointee(site),
             access,
             mark,
-            requests: AtomicU64::new(0),
+            requests: AtomicU64::new(beginning(mark)),
         }
     }
 
@@ -136,6 +136,12 @@ impl Worker {
             number: self.requests.fetch_add(1, Relaxed),
         }
     }
+}
+
+/// Where a worker begins to count: the upper part of its random mark, which names only the lower
+/// one. From 0 on, an id would say how many requests there were.
+fn beginning(mark: u64) -> u64 {
+    mark >> 48 << 16
 }
 
 /// Names one request. Written as `mark-number`, both hexadecimal.
