@@ -558,6 +558,84 @@ async fn proxy_03_a_revoked_client_in_flight_has_the_drain_time() {
     assert_eq!((&rest[..], end), (&b"begin"[..], End::Reset));
 }
 
+/// What is put in the list's place must be the CA's own, and no older.
+#[tokio::test]
+async fn proxy_03_a_list_of_another_key_or_an_older_one_is_refused() {
+    use time::Duration as Span;
+    let backend = Backend::answering(OK).await;
+    let site = Site::new();
+    let pair = site.ca.server("default", &["localhost"]);
+    let (bad, good) = (site.ca.client("bad", 7), site.ca.client("good", 8));
+    let crl = site.dir.path().join("crl.pem");
+    let days = |from, to| (Span::days(from), Span::days(to));
+    put(&crl, &site.ca.list(&[7], 300, days(-5, 7)));
+    let mut tls = site.tls(&pair, ClientCertificate::Required);
+    tls.client_crl = Some(crl.clone());
+    let gate = site.start(&backend, tls, |_| ());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let impostor = Authority::new(elsewhere.path(), "ca");
+    for (list, why) in [
+        (impostor.list(&[], 301, days(-1, 7)), "has not signed"),
+        (site.ca.list(&[], 299, days(-1, 9)), "an older list"),
+        (site.ca.list(&[], 200, days(-1, 9)), "an older list"),
+        (site.ca.list(&[], 300, days(-6, 9)), "an older list"),
+    ] {
+        put(&crl, &list);
+        let error = gate.running.door().reload().unwrap_err().to_string();
+        assert!(error.contains("crl.pem") && error.contains(why), "{error}");
+        ask(gate.address, site.client(Some(&good)), "localhost")
+            .await
+            .unwrap();
+        let error = ask(gate.address, site.client(Some(&bad)), "localhost").await;
+        let told = alert(&error.unwrap_err());
+        assert_eq!(told, Some(AlertDescription::CertificateRevoked), "{why}");
+    }
+    put(&crl, &site.ca.list(&[7, 8], 301, days(-1, 7)));
+    assert_eq!(gate.running.door().reload().unwrap(), Reloaded::Trust);
+    let error = ask(gate.address, site.client(Some(&good)), "localhost").await;
+    let told = alert(&error.unwrap_err());
+    assert_eq!(told, Some(AlertDescription::CertificateRevoked));
+}
+
+/// Time ends what a change of files would end.
+#[tokio::test]
+async fn proxy_03_an_open_connection_ends_with_its_certificate_and_with_the_list() {
+    use time::Duration as Span;
+    let backend = Backend::answering(OK).await;
+    let site = Site::new();
+    let pair = site.ca.server("default", &["localhost"]);
+    let crl = site.dir.path().join("crl.pem");
+    put(&crl, &site.ca.revocations(&[], 7));
+    let mut tls = site.tls(&pair, ClientCertificate::Required);
+    tls.client_crl = Some(crl.clone());
+    let gate = site.start(&backend, tls, |_| ());
+    let enter = async |who: &Pair| {
+        let config = site.client(Some(who));
+        Raw::new(connect(gate.address, config, "localhost").await.unwrap())
+    };
+    let ask = async |raw: &mut Raw| {
+        raw.send("GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(status(&raw.answer().await.0), 200);
+    };
+    let long = site.ca.client("long", 8);
+    let mut staying = enter(&long).await;
+    let short = site.ca.client_for("short", 9, 4);
+    let mut leaving = enter(&short).await;
+    ask(&mut leaving).await;
+    ask(&mut staying).await;
+    assert_eq!(leaving.rest().await, (vec![], End::Clean));
+    let mut other = enter(&long).await;
+    ask(&mut staying).await;
+    // The list is renewed, for a moment.
+    let moment = (Span::days(-1), Span::seconds(4));
+    put(&crl, &site.ca.list(&[], 2, moment));
+    gate.running.door().reload().unwrap();
+    ask(&mut staying).await;
+    ask(&mut other).await;
+    assert_eq!(staying.rest().await, (vec![], End::Clean));
+    assert_eq!(other.rest().await, (vec![], End::Clean));
+}
+
 #[tokio::test]
 async fn proxy_03_tickets_die_with_the_client_ca_and_its_list() {
     let backend = Backend::answering(OK).await;

@@ -2,7 +2,8 @@
 //!
 //! What enters: which files, once; later only the wish to look again. What leaves: what serves
 //! now, whole. What can never happen: a handshake sees half of a change, or a bad file takes the
-//! place of a good one: everything is read, matched and dated first, then swapped in one step.
+//! place of a good one: everything is read, matched and dated first, then swapped in one step; an
+//! older list of revoked certificates takes the place of a newer one.
 //!
 //! A certificate that has changed leaves open sessions and their tickets alone. When the client
 //! CA or the list of revoked certificates changes, [`super::trust`] makes new ticket keys, so that
@@ -212,6 +213,13 @@ impl Reloadable {
         let before = self.current.load_full();
         let certificates = plan.read()?;
         let mut trust = Trust::load(&plan.tls)?;
+        if trust.is_older_than(&before.trust) {
+            let file = plan.tls.client_crl.as_ref().unwrap_or(&plan.tls.certificate);
+            return Err(TlsError::new(
+                file,
+                "holds an older list than the one in use (CRL number, thisUpdate): put the CA's newest list there",
+            ));
+        }
         let same = trust.is_as(&before.trust);
         let trust = if same {
             before.trust.clone()

@@ -9,19 +9,17 @@
 //! certificate alive.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::files::TlsError;
+use super::lists::{self, Issue};
 use super::{files, provider};
 use crate::config::{ClientCertificate, ServerTls};
 
@@ -31,6 +29,9 @@ pub struct Trust {
     pub generation: u64,
     /// Of everything that decides: CA, lists, whether certificates are needed, whether to resume.
     digest: [u8; 32],
+    /// When the first of its lists ends, in seconds since 1970-01-01T00:00:00Z.
+    pub ends: Option<i64>,
+    issues: Vec<Issue>,
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) ticketer: Option<Arc<dyn ProducesTickets>>,
 }
@@ -45,6 +46,8 @@ impl Trust {
             ClientCertificate::None => None,
             asked => Some(verifier(tls, asked, &mut digest)?),
         };
+        let (verifier, lists) = verifier.unzip();
+        let (ends, issues) = lists.flatten().unzip();
         let ticketer = if tls.resumption {
             let made = Ticketer::new();
             Some(made.map_err(|e| TlsError::new(&tls.certificate, e.to_string()))?)
@@ -54,6 +57,8 @@ impl Trust {
         Ok(Self {
             generation: 0,
             digest: digest.finalize().into(),
+            ends,
+            issues: issues.unwrap_or_default(),
             verifier,
             ticketer,
         })
@@ -62,6 +67,13 @@ impl Trust {
     /// Whether both say the same of every client.
     pub fn is_as(&self, other: &Self) -> bool {
         self.digest == other.digest
+    }
+
+    /// Whether one of the lists of this trust is older than the same list of the other: a list that
+    /// somebody has put back lets in again whom a newer one has shut out.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        let newer = |one: &Issue| other.issues.iter().any(|known| known.is_newer_than(one));
+        self.issues.iter().any(newer)
     }
 
     /// Whether a client with this chain (end entity first; empty: none) would be let in now.
@@ -88,7 +100,7 @@ fn verifier(
     tls: &ServerTls,
     asked: ClientCertificate,
     digest: &mut Sha256,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Option<(i64, Vec<Issue>)>), TlsError> {
     let ca = tls.client_ca.as_ref().ok_or_else(|| {
         TlsError::new(
             &tls.certificate,
@@ -108,54 +120,16 @@ fn verifier(
         builder = builder.allow_unauthenticated();
     }
     let mut file = ca;
+    let mut used = None;
     if let Some(path) = &tls.client_crl {
         let lists = files::revocations(path)?;
         lists.iter().for_each(|der| digest.update(der));
-        usable(path, &lists, ca, &authorities)?;
+        used = Some(lists::usable(path, &lists, ca, &authorities)?);
         builder = builder.with_crls(lists).enforce_revocation_expiration();
         file = path;
     }
-    builder
+    let verifier = builder
         .build()
-        .map_err(|e| TlsError::new(file, format!("cannot be used: {e}")))
-}
-
-/// Each list is one that can be read and has not ended, and each CA has one.
-fn usable(
-    path: &Path,
-    lists: &[CertificateRevocationListDer<'_>],
-    ca: &Path,
-    authorities: &[CertificateDer<'_>],
-) -> Result<(), TlsError> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let mut issuers = Vec::new();
-    for list in lists {
-        let (_, list) = CertificateRevocationList::from_der(list)
-            .map_err(|_| TlsError::new(path, "holds a block that is no X.509 CRL"))?;
-        let end = list.next_update().map(|t| t.timestamp());
-        if end.is_none_or(|end| end < i64::try_from(now).unwrap_or(i64::MAX)) {
-            return Err(TlsError::new(
-                path,
-                "holds a list that has ended (nextUpdate): put the CA's newest list there",
-            ));
-        }
-        issuers.push(list.issuer().as_raw().to_vec());
-    }
-    for authority in authorities {
-        let known = X509Certificate::from_der(authority)
-            .is_ok_and(|(_, c)| issuers.iter().any(|i| i == c.subject().as_raw()));
-        if !known {
-            return Err(TlsError::new(
-                path,
-                format!(
-                    "has no list of one of the CAs in {}; put the lists of all of them into this file, one after the other",
-                    ca.display()
-                ),
-            ));
-        }
-    }
-    Ok(())
+        .map_err(|e| TlsError::new(file, format!("cannot be used: {e}")))?;
+    Ok((verifier, used))
 }

@@ -85,8 +85,24 @@ impl Authority {
         self.sign(id, params, NOW, &PKCS_ECDSA_P256_SHA256)
     }
 
+    /// The same, for so many seconds from now.
+    pub fn client_for(&self, id: &str, serial: u64, seconds: i64) -> Pair {
+        let mut params = CertificateParams::default();
+        let uri = identity::uri(Role::Client, id);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.serial_number = Some(SerialNumber::from(serial));
+        let times = (Duration::days(-1), Duration::seconds(seconds));
+        self.sign_for(id, params, times, &PKCS_ECDSA_P256_SHA256)
+    }
+
     /// The list of what this CA has revoked, in PEM. `days`: until when it holds, from today.
     pub fn revocations(&self, serials: &[u64], days: i64) -> String {
+        self.list(serials, 1, (Duration::days(-9), Duration::days(days)))
+    }
+
+    /// The same, with a number, and from when to when from now.
+    pub fn list(&self, serials: &[u64], number: u64, (from, to): (Duration, Duration)) -> String {
         let now = OffsetDateTime::now_utc();
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -95,9 +111,9 @@ impl Authority {
             invalidity_date: None,
         });
         let list = CertificateRevocationListParams {
-            this_update: now - Duration::days(9),
-            next_update: now + Duration::days(days),
-            crl_number: SerialNumber::from(1u64),
+            this_update: now + from,
+            next_update: now + to,
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
@@ -113,13 +129,24 @@ impl Authority {
     fn sign(
         &self,
         name: &str,
-        mut params: CertificateParams,
+        params: CertificateParams,
         (from, to): (i64, i64),
         sort: &'static SignatureAlgorithm,
     ) -> Pair {
+        let times = (Duration::days(from), Duration::days(to));
+        self.sign_for(name, params, times, sort)
+    }
+
+    fn sign_for(
+        &self,
+        name: &str,
+        mut params: CertificateParams,
+        (from, to): (Duration, Duration),
+        sort: &'static SignatureAlgorithm,
+    ) -> Pair {
         let now = OffsetDateTime::now_utc();
-        params.not_before = now + Duration::days(from);
-        params.not_after = now + Duration::days(to);
+        params.not_before = now + from;
+        params.not_after = now + to;
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,20 +1,22 @@
 //! From an accepted socket to a client whom one can talk to.
 //!
 //! ```text
-//! socket ─▶ proxy: whose connection? ─▶ hello ─▶ name known? ─▶ a place among handshakes
-//!                                                                        │
-//!                   roll: would this certificate be let in now? ◀─ TLS ◀─┘
+//! socket ─▶ proxy: whose connection? ─▶ hello ─▶ name known? ─▶ a turn of its address ─▶ a place
+//!                                                                        among handshakes ─┐
+//!                   roll: would this certificate be let in now? ◀─ TLS ◀───────────────────┘
 //! ```
 //!
 //! What enters: TCP streams, and the wish to read the TLS files again. What leaves: TLS streams,
 //! each with the address it comes from. What can never happen: a name that nobody here has gets a
 //! certificate, a stranger says whose connection it is, a handshake takes longer than its time,
-//! or a client goes on under a certificate that the newest CA and lists would not let in.
+//! or a client goes on under a certificate that the newest CA and lists would not let in, or that
+//! has ended.
 
 pub mod counts;
 pub mod places;
 pub mod proxy;
 pub mod roll;
+pub mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::counts::{DoorMetrics, Reason};
 use self::places::{Place, Places};
 use self::roll::{Member, Roll};
+use self::turns::Turns;
 use crate::config::{Limits, Network, ProxyProtocol};
 use crate::limits;
 use crate::tls::TlsError;
@@ -54,6 +57,7 @@ struct Rules {
     proxies: Option<ProxyProtocol>,
     limits: Limits,
     handshakes: Arc<Semaphore>,
+    turns: Arc<Turns>,
     places: Arc<Places>,
 }
 
@@ -63,11 +67,13 @@ impl Rules {
         let same =
             |get: fn(&Limits) -> usize| before.filter(|before| get(&before.limits) == get(limits));
         let handshakes = same(|l| l.handshakes).map(|before| before.handshakes.clone());
+        let turns = same(|l| l.handshakes_per_address).map(|before| before.turns.clone());
         let places = same(|l| l.connections_per_address).and_then(|_| same(|l| l.connections));
         let (each, all) = (limits.connections_per_address, limits.connections);
         Self {
             proxies,
             limits: limits.clone(),
+            turns: turns.unwrap_or_else(|| Turns::new(limits.handshakes_per_address)),
             handshakes: handshakes.unwrap_or_else(|| Arc::new(Semaphore::new(limits.handshakes))),
             places: places.map_or_else(|| Places::new(each, all), |before| before.places.clone()),
         }
@@ -138,12 +144,17 @@ impl Door {
                 Stranger::NoName => Reason::NoName,
             });
         }
+        // First among its own: who waits there is before nobody else.
+        let turn = timeout_at(deadline, rules.turns.take(source.ip()));
+        let Ok(Some(turn)) = turn.await else {
+            return Err(Reason::Busy);
+        };
         let place = timeout_at(deadline, rules.handshakes.acquire());
         let Ok(Ok(place)) = place.await else {
             return Err(Reason::Busy);
         };
         let stream = within(deadline, hello.into_stream(serving.config.clone())).await?;
-        drop(place);
+        drop((place, turn));
         let member = self.member(&stream, &serving, stop)?;
         Ok(Guest {
             stream,
@@ -197,6 +208,15 @@ impl Door {
             }
         }
         reloaded
+    }
+
+    /// Asks those to leave whom time has overtaken: their certificate has ended, or the list that
+    /// said it is not revoked. Blocks.
+    fn revise(&self) {
+        let left = self.roll.revise(&self.tls.current().trust);
+        if left > 0 {
+            tracing::info!(left, "certificates or lists have ended");
+        }
     }
 
     /// Puts a client on the roll, with its certificate if it has one: without, it would not be let
@@ -254,7 +274,8 @@ async fn within<T>(
     }
 }
 
-/// Reloads whenever the files have changed, until `stop`.
+/// Reloads whenever the files have changed, and asks those to leave whose certificate or list has
+/// ended, until `stop`.
 pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
     let mut changes = door.tls.changes();
     let mut tick = tokio::time::interval(limits::TLS_FILES_TICK);
@@ -265,12 +286,17 @@ pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
         }
         // A few calls for names that the kernel has at hand: not worth a thread of its own, which
         // would stay (and its memory with it) as long as somebody asks every second.
-        if !changes.is_due(door.tls.stamps()) {
+        let changed = changes.is_due(door.tls.stamps());
+        if !changed && !door.roll.is_due(&door.tls.current().trust) {
             continue;
         }
         let door = door.clone();
         // Reading and verifying takes longer, and this is the thread that accepts. What came of it
         // has been logged and counted.
-        let _ = tokio::task::spawn_blocking(move || door.reload()).await;
+        let look = move || match changed {
+            true => drop(door.reload()),
+            false => door.revise(),
+        };
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 }
