@@ -176,7 +176,7 @@ async fn proxy_07_http_2_floods_close_the_connection_and_leave_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_07_memory_is_flat_under_floods() {
     let (backend, _) = Backend::moody(Mood::Stall).await;
-    let gateway = Whole::start(&backend);
+    let gateway = Whole::start(&backend, "");
     let storm = async |rounds: usize| {
         for _ in 0..rounds {
             let mut all = Vec::new();
@@ -210,7 +210,8 @@ struct Whole {
 }
 
 impl Whole {
-    fn start(backend: &Backend) -> Self {
+    /// `limits`: lines of that table.
+    fn start(backend: &Backend, limits: &str) -> Self {
         let certificates = Certificates::new();
         let folder = certificates.dir.path();
         let (address, observe) = (free_address().unwrap(), free_address().unwrap());
@@ -230,6 +231,8 @@ name = "any"
 path = "/any"
 backend = "there"
 opaque = true
+[limits]
+{limits}
 "#,
             backend.address
         );
@@ -257,6 +260,120 @@ opaque = true
         let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
+}
+
+/// Answers everything with more than any buffer takes.
+async fn endless() -> Backend {
+    Backend::start(None, |mut raw, _| async move {
+        while raw.head().await.is_some() {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n";
+            let part = [b'x'; 64 * 1024];
+            if raw.stream.write_all(head.as_bytes()).await.is_err() {
+                return;
+            }
+            for _ in 0..1024 {
+                if raw.stream.write_all(&part).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// What an HTTP/2 client does with answers that it has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// Opens every window, and does not read the socket.
+    Socket,
+    /// The same, and then shuts the windows, reads, and keeps the connection busy.
+    Windows,
+}
+
+/// All its streams ask for more than they will take. How long the gateway has patience.
+async fn asks_and_does_not_take(gateway: &Whole, how: Taking) -> Duration {
+    let raw = Raw::tls(
+        gateway.address,
+        gateway.certificates.client(&[b"h2"], false),
+    );
+    let (mut from, mut to) = tokio::io::split(raw.await.stream);
+    let window = |size: u32| [&[0, 4][..], &size.to_be_bytes()].concat();
+    let widest = i32::MAX as u32;
+    let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    opening.extend(frame(SETTINGS, 0, 0, &window(widest)));
+    opening.extend(frame(8, 0, 0, &(widest - 65_535).to_be_bytes()));
+    let streams = cryptonym::limits::STREAMS;
+    for stream in 0..streams - 1 {
+        let all = END_HEADERS | END_STREAM;
+        opening.extend(frame(HEADERS, all, 2 * stream + 1, &post()));
+    }
+    // An upload that goes on and on: without a request in flight the connection would be idle.
+    let upload = 2 * streams - 1;
+    opening.extend(frame(HEADERS, END_HEADERS, upload, &post()));
+    to.write_all(&opening).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    if how == Taking::Windows {
+        to.write_all(&frame(SETTINGS, 0, 0, &window(0)))
+            .await
+            .unwrap();
+    }
+    let began = Instant::now();
+    let reader = tokio::spawn(async move {
+        let mut sink = vec![0; 64 * 1024];
+        while how == Taking::Windows && matches!(from.read(&mut sink).await, Ok(1..)) {}
+        from
+    });
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut busy = frame(PING, 0, 0, &[7; 8]);
+        busy.extend(frame(DATA, 0, upload, &[b'y'; 100]));
+        if to.write_all(&busy).await.is_err() || to.flush().await.is_err() {
+            break;
+        }
+        if how == Taking::Windows && reader.is_finished() {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{how:?}: it goes on");
+    }
+    began.elapsed()
+}
+
+/// The window says how much may be sent, not how much the gateway keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_07_answers_that_an_http_2_client_does_not_take_fill_no_memory() {
+    let backend = endless().await;
+    let gateway = Whole::start(&backend, "body_idle_time = \"4s\"");
+    for how in [Taking::Socket, Taking::Windows] {
+        let before = gateway.memory();
+        let clients = 3;
+        let one = || asks_and_does_not_take(&gateway, how);
+        let attack = async { <[Duration; 3]>::from(tokio::join!(one(), one(), one())) };
+        let peak = std::sync::atomic::AtomicUsize::new(0);
+        let watch = async {
+            loop {
+                let now = gateway.memory();
+                peak.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let times = tokio::select! {
+            times = attack => times,
+            () = watch => unreachable!(),
+        };
+        let grown = peak.into_inner().saturating_sub(before);
+        println!("{how:?}: {grown} KiB more at most, over after {times:?}");
+        // A chunk of each stream, what its backend connection has read ahead, and the queue.
+        assert!(grown < clients * 20 * 1024, "{how:?}: {grown} KiB");
+        let limit = Duration::from_secs(4 + 4);
+        assert!(times.iter().all(|time| *time < limit), "{how:?}: {times:?}");
+        let began = Instant::now();
+        let there = r#"cryptonym_gateway_backend_requests{backend="there",url="0"} 0"#;
+        while !get(gateway.observe, "/metrics").unwrap().1.contains(there) {
+            assert!(began.elapsed() < PATIENCE, "requests stay");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(gateway.process.stop().and_then(|s| s.code()), Some(0));
 }
 
 // --- slow peers -----------------------------------------------------------------------------
@@ -369,14 +486,7 @@ async fn proxy_07_one_address_has_so_many_connections() {
     let away = r#"turned_away_total{reason="address-full"}"#;
     assert_eq!(gateway.metric(away), 1.0);
     // Another address has places of its own.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    let elsewhere = SocketAddr::from(([127, 0, 0, 9], 0));
-    socket.bind(elsewhere).unwrap();
-    let tcp = socket.connect(gateway.address).await.unwrap();
-    assert_eq!(tcp.local_addr().unwrap().ip(), IpAddr::from([127, 0, 0, 9]));
-    let connector = tokio_rustls::TlsConnector::from(tls());
-    let tls_stream = connector.connect("localhost".try_into().unwrap(), tcp);
-    let mut other = Raw::new(tls_stream.await.unwrap());
+    let mut other = elsewhere(&gateway).await;
     assert_eq!(ask(&mut other).await, 200);
     // And a place that is left is free again.
     drop(all.pop());
@@ -416,6 +526,109 @@ async fn proxy_07_one_client_uses_a_route_so_often() {
     let mut client = gateway.h1().await;
     client.send(GET).await;
     assert_eq!(status(&client.answer().await.0), 200);
+}
+
+/// A client that asks and asks leaves places at the backend for the others.
+#[tokio::test]
+async fn proxy_07_one_client_has_its_share_of_a_backend() {
+    let (mut backend, moods) = Backend::moody(Mood::Stall).await;
+    let gateway = gateway(&backend, |config| {
+        config.backends[0].care.max_requests = 20;
+        config.backends[0].care.max_requests_per_client = Some(5);
+    });
+    let mut waiting = Vec::new();
+    // As many as it likes while half of the places are free.
+    for _ in 0..10 {
+        let mut client = gateway.h1().await;
+        client.send(GET).await;
+        backend.next().await;
+        waiting.push(client);
+    }
+    let mut client = gateway.h1().await;
+    client.send(GET).await;
+    let (head, body) = client.answer().await;
+    assert_eq!(
+        (status(&head), field(&head, "retry-after")),
+        (429, Some("2"))
+    );
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "client-share");
+    // Who comes from elsewhere, or is known, has a share of its own.
+    for _ in 0..5 {
+        let mut other = elsewhere(&gateway).await;
+        other.send(GET).await;
+        backend.next().await;
+        waiting.push(other);
+        let mut known = gateway.h1_known().await;
+        known.send(GET).await;
+        backend.next().await;
+        waiting.push(known);
+    }
+    moods.set(Mood::Answer(200));
+    for client in &mut waiting {
+        assert_eq!(status(&client.answer().await.0), 200);
+    }
+    // And has room again.
+    client.send(GET).await;
+    assert_eq!(status(&client.answer().await.0), 200);
+}
+
+/// A client with another address than the usual one.
+async fn elsewhere(gateway: &Gateway) -> Raw {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let from = SocketAddr::from(([127, 0, 0, 9], 0));
+    socket.bind(from).unwrap();
+    let tcp = socket.connect(gateway.address).await.unwrap();
+    assert_eq!(tcp.local_addr().unwrap().ip(), IpAddr::from([127, 0, 0, 9]));
+    let tls = gateway.certificates.client(&[b"http/1.1"], false);
+    let connector = tokio_rustls::TlsConnector::from(tls);
+    let stream = connector.connect("localhost".try_into().unwrap(), tcp);
+    Raw::new(stream.await.unwrap())
+}
+
+/// Who says hello and no more keeps the places of its own address.
+#[tokio::test]
+async fn proxy_07_handshakes_that_stall_keep_nobody_else_out() {
+    let backend = Backend::answering(OK).await;
+    let time = Duration::from_secs(6);
+    let gateway = gateway(&backend, |config| {
+        config.limits.handshakes = 8;
+        config.limits.handshakes_per_address = 2;
+        config.limits.handshake_time = time;
+    });
+    let tls = || gateway.certificates.client(&[b"http/1.1"], false);
+    let mut stalling = Vec::new();
+    for _ in 0..20 {
+        let name = "localhost".try_into().unwrap();
+        let mut hello = Vec::new();
+        let mut client = rustls::ClientConnection::new(tls(), name).unwrap();
+        client.write_tls(&mut hello).unwrap();
+        let mut tcp = tokio::net::TcpStream::connect(gateway.address)
+            .await
+            .unwrap();
+        tcp.write_all(&hello).await.unwrap();
+        stalling.push(tcp);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    for _ in 0..5 {
+        let mut other = elsewhere(&gateway).await;
+        other.send(GET).await;
+        assert_eq!(status(&other.answer().await.0), 200);
+    }
+    assert!(began.elapsed() < time / 2, "{:?}", began.elapsed());
+    // They wait for each other, as long as each may.
+    let began = Instant::now();
+    let away = |reason| gateway.metric(&format!(r#"turned_away_total{{reason="{reason}"}}"#));
+    while away("busy") + away("time") < 20.0 {
+        assert!(began.elapsed() < PATIENCE, "{}", gateway.page());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        Raw::tls_as(gateway.address, tls(), "localhost")
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -475,6 +688,7 @@ region = "GB"
 [limits]
 body_rate = 1000
 connections_per_address = 50
+handshakes_per_address = 60
 [[route]]
 name = "in"
 path = "/v1"
@@ -499,6 +713,7 @@ fn proxy_07_every_limit_of_a_client_can_be_configured() {
         (limits.body_rate, limits.connections_per_address),
         (1000, 50)
     );
+    assert_eq!(limits.handshakes_per_address, 60);
     let rate = |requests, seconds, burst| {
         Some(config::Rate {
             requests,
@@ -510,14 +725,14 @@ fn proxy_07_every_limit_of_a_client_can_be_configured() {
     assert_eq!(config.routes[1].rate, rate(7, 2, 7));
     assert!(config.routes[0].slow && !config.routes[1].slow);
     for (from, to, line, message) in [
-        ("requests = 100, ", "", 17, "has no `requests`"),
-        (", per = \"2s\"", "", 23, "has no `per`"),
-        ("\"2s\"", "\"0s\"", 23, "`per` is zero"),
-        ("burst = 20", "burst = 0", 17, "out of range"),
-        ("burst = 20", "brust = 20", 17, "unknown key `brust`"),
+        ("requests = 100, ", "", 18, "has no `requests`"),
+        (", per = \"2s\"", "", 24, "has no `per`"),
+        ("\"2s\"", "\"0s\"", 24, "`per` is zero"),
+        ("burst = 20", "burst = 0", 18, "out of range"),
+        ("burst = 20", "brust = 20", 18, "unknown key `brust`"),
         ("body_rate = 1000", "body_rate = -1", 9, "out of range"),
         ("address = 50", "address = 0", 10, "out of range"),
-        ("slow = true", "slow = 1", 16, "this is a whole number"),
+        ("slow = true", "slow = 1", 17, "this is a whole number"),
     ] {
         assert!(CONFIGURED.contains(from), "{from}");
         let found = parse(&CONFIGURED.replacen(from, to, 1)).unwrap_err();
