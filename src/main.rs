@@ -6,5 +6,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cryptonym::cli::main()
+    let ended = cryptonym::cli::main();
+    // What has been logged is read by somebody, if anybody reads.
+    cryptonym::observe::writer::finish();
+    ended
 }

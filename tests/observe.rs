@@ -984,3 +984,100 @@ async fn proxy_11_the_dashboard_asks_for_what_there_is() {
         );
     }
 }
+
+/// A gateway whose standard error is a pipe that nobody reads goes on serving, and says later what
+/// it had to leave out.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_11_a_log_that_nobody_reads_stops_nothing() {
+    use std::io::Read;
+    use support::certificates::Certificates;
+    let backend = Backend::answering(OK).await;
+    let certificates = Certificates::new();
+    let folder = certificates.dir.path();
+    let (address, observe) = (free_address().unwrap(), free_address().unwrap());
+    let text = format!(
+        r#"
+[gateway]
+listen = ["{address}"]
+observe = "{observe}"
+workers = 2
+tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key" }}
+vault = {{ address = "https://127.0.0.1:1", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
+[backend.there]
+region = "GB"
+urls = ["http://{}"]
+[[route]]
+name = "any"
+path = "/any"
+backend = "there"
+opaque = true
+"#,
+        backend.address
+    );
+    std::fs::write(folder.join("config.toml"), text).unwrap();
+    let mut gateway = std::process::Command::new(env!("CARGO_BIN_EXE_cryptonym"))
+        .args(["gateway", "--config"])
+        .arg(folder.join("config.toml"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = gateway.stderr.take().unwrap();
+    let patience = Duration::from_secs(20);
+    let began = Instant::now();
+    while !get(observe, "/readyz").is_ok_and(|(status, _)| status == 200) {
+        assert!(began.elapsed() < patience, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // A pipe takes 64 KiB, a line of the access log 200 bytes.
+    let dropped = || {
+        let page = get(observe, "/metrics").unwrap().1;
+        let name = "cryptonym_gateway_log_lines_dropped_total ";
+        let line = page.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let mut asked = 0;
+    while dropped() == 0 {
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let tls = certificates.client(&[b"http/1.1"], false);
+            all.spawn(async move {
+                // A new connection each time: whichever worker stood still would be found.
+                let mut client = Raw::tls(address, tls).await;
+                for _ in 0..500 {
+                    let request = "GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned();
+                    assert_eq!(ask(&mut client, request).await, 404);
+                }
+            });
+        }
+        let answered = tokio::time::timeout(patience, all.join_all()).await;
+        assert!(answered.is_ok(), "no answer after {asked} requests");
+        asked += 2000;
+        assert!(asked < 40_000, "nothing is bounded");
+    }
+    assert_eq!(get(observe, "/healthz").unwrap().0, 200);
+    // Somebody reads again.
+    let reader = std::thread::spawn(move || {
+        let mut all = String::new();
+        log.read_to_string(&mut all).unwrap();
+        all
+    });
+    let mut client = Raw::tls(address, certificates.client(&[b"http/1.1"], false)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let last = "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned();
+    assert_eq!(ask(&mut client, last).await, 200);
+    let lost = dropped();
+    // The end comes at once after, and nothing of it is missing.
+    let id = rustix::process::Pid::from_raw(i32::try_from(gateway.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(gateway.wait().unwrap().code(), Some(0));
+    let log = reader.join().unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    let told: u64 = lines.iter().filter_map(|l| l["lines"].as_u64()).sum();
+    let refused = lines.iter().filter(|l| l["status"] == 404).count() as u64;
+    assert_eq!(told, lost);
+    assert_eq!(refused + told, asked, "each line is there or counted");
+    assert_eq!(lines.iter().filter(|l| l["route"] == "any").count(), 1);
+}

@@ -21,6 +21,7 @@ pub use self::route::{RouteMetrics, Sample};
 use self::rules::RuleTable;
 use super::door::counts::DoorMetrics;
 use super::upstream::metrics::UpstreamMetrics;
+use crate::observe::writer;
 use crate::policy::Policy;
 use crate::rewrite::tally::RuleCounts;
 
@@ -125,6 +126,11 @@ impl Metrics {
             "build",
             "The program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        r.register(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time",
+            writer::dropped(),
         );
         r.register(
             "connections",

@@ -62,6 +62,7 @@ use self::shared::Worker;
 use crate::config::{self, Config};
 use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
+use crate::observe::writer;
 use crate::tls::TlsError;
 use crate::tls::reload::Plan;
 use crate::vault_link::VaultLink;
@@ -126,6 +127,8 @@ pub fn start_with(config: &Config, parts: Parts<'_>) -> Result<Running, StartErr
         inherited,
     } = parts;
     let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
+    // From here on there are threads, and none of them may wait for whoever reads the log.
+    writer::start();
     let plan = tls_plan(gateway, &config.routes);
     let proxies = gateway.proxy_protocol.clone();
     let door = Door::new(plan, proxies, &config.limits, metrics.door.clone())?;

@@ -5,10 +5,10 @@
 //! happen: a path, a query, an address or a value in a line; every text in it is a configured
 //! name, a registered id or a constant.
 
-use std::io::Write;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::writer;
 use crate::limits::ACCESS_LOG_BYTES;
 
 /// One request.
@@ -80,8 +80,7 @@ impl Drop for AccessLog {
 
 fn flush(waiting: &mut Vec<u8>) {
     if !waiting.is_empty() {
-        // There is nowhere to report that standard error is gone.
-        let _ = std::io::stderr().lock().write_all(waiting);
+        writer::write(waiting);
         waiting.clear();
     }
 }
@@ -156,7 +155,7 @@ fn text(out: &mut Vec<u8>, value: &str) {
 }
 
 /// RFC 3339 in UTC, with milliseconds.
-fn time(out: &mut Vec<u8>, now: SystemTime) {
+pub(super) fn time(out: &mut Vec<u8>, now: SystemTime) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::writer;
+
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -47,7 +49,7 @@ pub fn start(format: LogFormat, filter: &str) {
         Ok(filter) => (filter, wanted),
         Err(_) => (EnvFilter::new("info"), "info".to_owned()),
     };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_writer(|| writer::Lines);
     // An error means that a subscriber is there already, which is what was asked for.
     let reload: Option<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = match format {
         LogFormat::Json => {

@@ -12,5 +12,7 @@ pub mod manager;
 pub mod panics;
 pub mod serve;
 pub mod trace;
+pub mod visits;
+pub mod writer;
 
 pub use serve::{Door, Pages, bind, serve};

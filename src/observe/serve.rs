@@ -3,7 +3,8 @@
 //!
 //! What enters: a listening socket, what is behind the pages, and who may come in. What leaves:
 //! small pages. What can never happen: this port reaches a message or a key; a silent connection
-//! stays open. It should still be a loopback or management address, for counts tell something too.
+//! stays open, or silent ones keep everybody else out ([`super::visits`]). It should still be a
+//! loopback or management address, for counts tell something too.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,12 +25,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::Admin;
+use super::visits::{Visit, Visits};
 use crate::limits;
 
 /// An answer that is being made.
@@ -80,46 +81,51 @@ pub async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> 
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, pages: Arc<Pages>, door: Door, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(limits::OBSERVE_CONNECTIONS));
+    let visits = Visits::new(limits::OBSERVE_CONNECTIONS);
     loop {
-        // The place first: beyond the bound, connections wait in the backlog.
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (listener.accept().await, place)
-        };
         let accepted = tokio::select! {
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        let (Ok((stream, _)), Ok(place)) = accepted else {
+        let Ok((stream, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        // Every place is in use, by requests: the connection is closed.
+        let Some(visit) = visits.enter().await else {
             continue;
         };
         let (pages, door, stop) = (pages.clone(), door.clone(), stop.clone());
         tokio::spawn(async move {
+            let visit = Arc::new(visit);
+            let enter = enter(stream, pages, door, visit.clone());
             tokio::select! {
-                _ = timeout(limits::IDLE_TIME, enter(stream, pages, door)) => {}
+                _ = timeout(limits::IDLE_TIME, enter) => {}
+                () = visit.asked_to_leave() => {}
                 () = stop.cancelled() => {}
             }
-            drop(place);
         });
     }
 }
 
-async fn enter(stream: TcpStream, pages: Arc<Pages>, door: Door) {
+async fn enter(stream: TcpStream, pages: Arc<Pages>, door: Door, visit: Arc<Visit>) {
     let _ = stream.set_nodelay(true);
     match door {
-        Door::Pages => speak(TokioIo::new(stream), pages, None).await,
-        Door::Local(admin) => speak(TokioIo::new(stream), pages, Some((admin, true))).await,
+        Door::Pages => speak(TokioIo::new(stream), pages, None, visit).await,
+        Door::Local(admin) => {
+            let admin = Some((admin, true));
+            speak(TokioIo::new(stream), pages, admin, visit).await;
+        }
         Door::Mutual { tls, knows, admin } => {
-            let shaken = timeout(limits::HANDSHAKE_TIME, tls.accept(stream)).await;
+            let shaken = timeout(limits::OBSERVE_HANDSHAKE_TIME, tls.accept(stream)).await;
             let Ok(Ok(stream)) = shaken else { return };
             let chain = stream.get_ref().1.peer_certificates();
             let known = chain
                 .and_then(|chain| chain.first())
                 .is_some_and(|certificate| knows(certificate));
             if known {
-                speak(TokioIo::new(stream), pages, Some((admin, false))).await;
+                let admin = Some((admin, false));
+                speak(TokioIo::new(stream), pages, admin, visit).await;
             } else {
                 tracing::warn!("a certificate that may not lead this gateway was shown");
             }
@@ -128,13 +134,19 @@ async fn enter(stream: TcpStream, pages: Arc<Pages>, door: Door) {
 }
 
 /// `admin`: what may be led, and whether anybody on this machine may.
-async fn speak<S>(stream: S, pages: Arc<Pages>, admin: Option<(Arc<Admin>, bool)>)
-where
+async fn speak<S>(
+    stream: S,
+    pages: Arc<Pages>,
+    admin: Option<(Arc<Admin>, bool)>,
+    visit: Arc<Visit>,
+) where
     S: Read + Write + Unpin,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let (pages, admin) = (pages.clone(), admin.clone());
+        let asks = visit.asks();
         async move {
+            let _asks = asks;
             let admin = admin.as_ref();
             let done = match admin {
                 Some((admin, local)) if admin.has(request.uri().path()) => {
@@ -147,7 +159,7 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEAD_TIME)
+        .header_read_timeout(limits::OBSERVE_IDLE_TIME)
         .max_buf_size(limits::HEAD)
         .serve_connection(stream, service);
     let _ = connection.await;
@@ -246,5 +258,32 @@ mod tests {
         }
         stop.cancel();
         serving.await.unwrap();
+    }
+
+    /// Silent connections neither stay nor keep anybody out.
+    #[tokio::test]
+    async fn proxy_11_silent_visitors_blind_nobody() {
+        let pages = Pages::new(Registry::default(), || async { Ok(()) });
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, pages, Door::Pages, stop.clone()));
+        let mut silent = Vec::new();
+        for begun in ["", "GET /he", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            for _ in 0..limits::OBSERVE_CONNECTIONS {
+                let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                stream.write_all(begun.as_bytes()).await.unwrap();
+                silent.push(stream);
+            }
+            let asked = tokio::time::Instant::now();
+            let page = timeout(Duration::from_secs(5), get(address, "/healthz"));
+            assert!(page.await.unwrap().starts_with("HTTP/1.1 200"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{begun}");
+        }
+        for mut stream in silent {
+            let mut rest = Vec::new();
+            let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
+            assert!(end.await.is_ok(), "it stays open");
+        }
+        stop.cancel();
     }
 }

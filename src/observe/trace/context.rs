@@ -45,20 +45,22 @@ fn parse(value: &[u8]) -> Option<Remote> {
     let parent = bytes(&head[36..52])?;
     let [flags] = bytes(&head[53..])?;
     let ids = trace != [0; 16] && parent != [0; 8];
-    (good && ids && !is_written(&trace)).then_some(Remote {
+    let written = is_written(&trace) || is_written(&parent);
+    (good && ids && !written).then_some(Remote {
         trace,
         parent,
         sampled: flags & 1 == 1,
     })
 }
 
-/// Ids are random (section 3.2.2.3). One whose digits are all decimal is a number that somebody
-/// wrote there, one of printable letters a word: each happens to a random id once in millions
-/// (to one with zeros in front once in thousands), and then a trace begins anew.
-fn is_written(trace: &[u8; 16]) -> bool {
+/// Ids are random (sections 3.2.2.3 and 3.2.2.4). One whose digits are all decimal is a number that
+/// somebody wrote there, one of printable letters a word: each happens to a random trace id once in
+/// millions (to one with zeros in front, and to a parent id, once in thousands), and then a trace
+/// begins anew.
+fn is_written(id: &[u8]) -> bool {
     let decimal = |byte: &u8| byte >> 4 < 10 && byte & 15 < 10;
     let letter = |byte: &u8| *byte == 0 || (0x20..0x7f).contains(byte);
-    trace.iter().all(decimal) || trace.iter().all(letter)
+    id.iter().all(decimal) || id.iter().all(letter)
 }
 
 /// Lower-case digits only (section 3.2.1).
@@ -146,6 +148,10 @@ mod tests {
         for id in ["00000000000000000000009990000018", &word] {
             assert_eq!(id.len(), 32);
             assert!(parse(with(id).as_bytes()).is_none(), "{id}");
+        }
+        let span = |id: &str| GOOD.replace("00f067aa0ba902b7", id);
+        for id in ["0000009990000018", "5355422d34373131", "4142000000000000"] {
+            assert!(parse(span(id).as_bytes()).is_none(), "{id}");
         }
         // A trace of 64 bits with zeros in front is one.
         assert!(parse(with("000000000000000048485a3953bb6124").as_bytes()).is_some());
