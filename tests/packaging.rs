@@ -263,11 +263,24 @@ chroot {folder}/root sh -ec '
     CREDENTIALS_DIRECTORY=/x cryptonym --config /etc/cryptonym/gateway.toml check --no-files >/dev/null
     systemctl is-enabled cryptonym-gateway || true
     touch /etc/cryptonym/keys/gateway.key
+    install -d -o cryptonym-vault -g cryptonym-vault -m 0700 /var/lib/cryptonym-vault
+    touch /var/lib/cryptonym-vault/vault.sqlite
     dpkg --remove cryptonym >/dev/null
     test ! -e /usr/bin/cryptonym && test -e /etc/cryptonym/gateway.toml
     dpkg --purge cryptonym
     test ! -e /etc/cryptonym/gateway.toml && test -e /etc/cryptonym/keys/gateway.key
     ! getent passwd cryptonym-gateway
+    # Whoever is made next must not get the number that the database belongs to.
+    adduser --quiet --system --no-create-home --home /nonexistent somebody-else
+    stat -c "the store is of %U" /var/lib/cryptonym-vault
+    getent shadow cryptonym-vault | cut -d: -f1,8
+    dpkg --install --force-depends /cryptonym.deb >/dev/null
+    getent shadow cryptonym-vault | cut -d: -f1,8
+    dpkg --purge cryptonym
+    rm -r /var/lib/cryptonym-vault
+    dpkg --install --force-depends /cryptonym.deb >/dev/null
+    dpkg --purge cryptonym
+    ! getent passwd cryptonym-vault
     echo purged
 '
 "#,
@@ -284,6 +297,11 @@ chroot {folder}/root sh -ec '
         "/etc/cryptonym/keys 700 root",
         "disabled",
         "/etc/cryptonym/keys stays",
+        "the user cryptonym-vault stays, locked",
+        "/var/lib/cryptonym-vault stays",
+        "the store is of cryptonym-vault",
+        "cryptonym-vault:1\n",
+        "cryptonym-vault:\n",
         "purged",
     ] {
         assert!(said.contains(line), "no {line:?} in {said}");
