@@ -531,3 +531,16 @@ pub const PROXY_LINE: usize = 107;
 /// Bytes behind the fixed part of a PROXY protocol header of version 2: addresses, and fields
 /// that are skipped. Load balancers send some hundred; a client certificate inside is 2 KB.
 pub const PROXY_HEADER: usize = 4096;
+
+// --- WebSocket ----------------------------------------------------------------------------
+
+/// Bytes of a WebSocket message that are taken before it needs its share of the hold budget: the
+/// usual message is smaller, and one read of a socket brings about as much.
+pub const MESSAGE_FREE: usize = 16 * 1024;
+
+/// What is read from a WebSocket at once, set aside for each side of each connection.
+pub const MESSAGE_READ: usize = 8 * 1024;
+
+/// How long a WebSocket's two sides have to answer a closing message, and to leave: a round trip
+/// of the slowest line.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);

@@ -327,6 +327,7 @@ pub struct Route {
     pub purpose: Option<Purpose>,
     pub request: RequestBody,
     pub response: ResponseBody,
+    pub websocket: WebSocket,
     pub format: Option<Format>,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
@@ -383,6 +384,18 @@ pub enum ResponseBody {
     /// What this client sent in this request comes back under the identifier it sent. The policy
     /// (index into `Config::policies`) has only `Restore` rules and `unlisted = keep`.
     RestoreOwn(usize),
+}
+
+/// `websocket = "policy"`: what becomes of a request to switch to WebSocket (RFC 6455).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocket {
+    /// No upgrade is taken.
+    Refuse,
+    /// Each text message of the client is a JSON document for the request's policy; what the
+    /// backend says passes.
+    Policy,
+    /// Bytes pass unseen, both ways; only beside `opaque = true`.
+    Opaque,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -16,6 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
@@ -27,6 +28,7 @@ use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
+use super::websocket::Tunnel;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::limits;
@@ -49,6 +51,8 @@ pub struct Conn {
     pub clock: Arc<Clock>,
     /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
     pub delivery: Option<Arc<Delivery>>,
+    /// Where an exchange leaves the connection's other protocol, for when hyper is through.
+    pub switch: Mutex<Option<oneshot::Sender<Box<Tunnel>>>>,
 }
 
 /// Serves one connection until it ends, or `stop` and then its last answer.
@@ -85,19 +89,27 @@ pub async fn connection(
 
 async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     let delivery = Arc::new(Delivery::default());
-    let conn = Conn::new(worker, &guest, Some(delivery.clone()));
+    let (switch, mut switched) = oneshot::channel();
+    let conn = Conn::new(worker, &guest, Some((delivery.clone(), switch)));
     let Guest { stream, member, .. } = guest;
     let guarded = Guarded::new(stream, delivery);
     let io = TokioIo::new(Watched::new(guarded, conn.clock.clone()));
     // At most 100 fields is hyper's own default, and cheapest so; `head::check` counts for both.
     let http = http1::Builder::new()
         .max_buf_size(limits::HEAD)
-        .serve_connection(io, service_fn(|request| answer(&conn, request)));
+        .serve_connection(io, service_fn(|request| answer(&conn, request)))
+        .with_upgrades();
     let mut http = pin!(http);
     let limits = conn.worker.shared.limits.clone();
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
-        ended = http.as_mut() => return unparsed(&conn, ended),
+        ended = http.as_mut() => {
+            unparsed(&conn, ended);
+            if let Ok(tunnel) = switched.try_recv() {
+                tunnel.run(leave(member.as_ref(), &stop)).await;
+            }
+            return;
+        }
         verdict = watch.as_mut() => {
             closed(verdict);
             match verdict {
@@ -115,7 +127,12 @@ async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = http => unparsed(&conn, ended),
+        ended = http => {
+            unparsed(&conn, ended);
+            if let Ok(tunnel) = switched.try_recv() {
+                tunnel.run(leave(member.as_ref(), &stop)).await;
+            }
+        }
         verdict = conn.clock.watch(&limits, true) => closed(verdict),
         () = cut(leave(member.as_ref(), &stop), &limits) => {}
     }
@@ -193,12 +210,16 @@ fn answer(
     async move { Ok(answer.await) }
 }
 
+/// What only an HTTP/1.1 connection has.
+type Http1 = (Arc<Delivery>, oneshot::Sender<Box<Tunnel>>);
+
 impl Conn {
     pub fn is_h2(&self) -> bool {
         self.delivery.is_none()
     }
 
-    fn new(worker: Arc<Worker>, guest: &Guest, delivery: Option<Arc<Delivery>>) -> Arc<Self> {
+    fn new(worker: Arc<Worker>, guest: &Guest, http_1: Option<Http1>) -> Arc<Self> {
+        let (delivery, switch) = http_1.unzip();
         let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         Arc::new(Self {
@@ -208,6 +229,7 @@ impl Conn {
             clock: Arc::new(Clock::default()),
             worker,
             delivery,
+            switch: Mutex::new(switch),
         })
     }
 }

@@ -93,15 +93,27 @@ impl Socket for tokio_rustls::client::TlsStream<TcpStream> {
     }
 }
 
-/// The stream with its delivery.
-pub struct Guarded<S: Socket> {
+/// The stream with its delivery, and what lasts as long as it is open.
+pub struct Guarded<S: Socket, H = ()> {
     inner: S,
     delivery: Arc<Delivery>,
+    _held: H,
 }
 
 impl<S: Socket> Guarded<S> {
     pub fn new(inner: S, delivery: Arc<Delivery>) -> Self {
-        Self { inner, delivery }
+        Self::holding(inner, delivery, ())
+    }
+}
+
+impl<S: Socket, H> Guarded<S, H> {
+    /// `held` is dropped after the socket.
+    pub fn holding(inner: S, delivery: Arc<Delivery>, held: H) -> Self {
+        Self {
+            inner,
+            delivery,
+            _held: held,
+        }
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -112,7 +124,7 @@ impl<S: Socket> Guarded<S> {
     }
 }
 
-impl<S: Socket> Drop for Guarded<S> {
+impl<S: Socket, H> Drop for Guarded<S, H> {
     fn drop(&mut self) {
         if !self.delivery.is_clean() {
             // Only a hint to the kernel; if the socket is gone already there is nothing to reset.
@@ -121,7 +133,7 @@ impl<S: Socket> Drop for Guarded<S> {
     }
 }
 
-impl<S: Socket> AsyncRead for Guarded<S> {
+impl<S: Socket, H: Unpin> AsyncRead for Guarded<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -131,7 +143,7 @@ impl<S: Socket> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Guarded<S> {
+impl<S: Socket, H: Unpin> AsyncWrite for Guarded<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

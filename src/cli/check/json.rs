@@ -52,6 +52,7 @@ fn route(route: &Route, config: &Config) -> Value {
             ResponseBody::Pass => "pass",
             ResponseBody::RestoreOwn(_) => "restore-own",
         },
+        "websocket": text::websocket_name(route.websocket),
         "format": route.format.map(text::format_name),
         "stream": route.stream,
         "hold": config.limits.hold,

@@ -149,6 +149,13 @@ fn read<'a>(
     let response = body::response(&table, policy, read_policy, client_certificate);
     let stream = table.boolean("stream").unwrap_or(false);
     let format = body::format(&table, request.as_ref());
+    let websocket = body::websocket(
+        &table,
+        request.as_ref(),
+        response.as_ref(),
+        format,
+        &methods,
+    );
     if let Some(read) = read_policy {
         body::derives(&table, read, domain.is_some());
         if read.policy.record == RecordUnit::Unbounded && !stream {
@@ -195,6 +202,7 @@ fn read<'a>(
             purpose,
             request: request?,
             response: response?,
+            websocket,
             format,
             stream,
             client_certificate,

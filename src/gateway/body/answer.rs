@@ -50,6 +50,11 @@ impl Answer {
         answer
     }
 
+    /// The head of a switch to another protocol: the exchange goes on behind it.
+    pub fn switching(story: Arc<Story>) -> Self {
+        Self::new(Kind::Ended, story, None, [None, None])
+    }
+
     pub fn pass(reader: Reader, story: Arc<Story>, link: Link, pump: Option<Pump>) -> Self {
         Self::new(Kind::Pass(reader), story, Some(link), [pump, None]).armed()
     }

@@ -152,7 +152,7 @@ pub struct Opened {
 pub async fn connect(
     endpoint: &Endpoint,
     deadline: Instant,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<Opened> {
     let (stream, led) = dial(endpoint, deadline).await?;
     let (sender, delivery, task) = match stream {
@@ -169,10 +169,11 @@ pub async fn connect(
 
 async fn speak<S: Socket + 'static>(
     stream: S,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>, AbortHandle)> {
     let delivery = Arc::new(Delivery::default());
-    let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
+    // What is held goes with the socket: an upgrade takes that out of the task.
+    let io = TokioIo::new(Guarded::holding(stream, delivery.clone(), held));
     let (sender, connection) = Builder::new()
         .max_buf_size(limits::BACKEND_HEAD)
         .handshake(io)
@@ -180,8 +181,7 @@ async fn speak<S: Socket + 'static>(
         .map_err(io::Error::other)?;
     let task = tokio::spawn(async move {
         // Its errors reach the exchange through the sender or the body.
-        let _ = connection.await;
-        drop(held);
+        let _ = connection.with_upgrades().await;
     });
     Ok((sender, delivery, task.abort_handle()))
 }
