@@ -544,3 +544,9 @@ pub const MESSAGE_READ: usize = 8 * 1024;
 /// How long a WebSocket's two sides have to answer a closing message, and to leave: a round trip
 /// of the slowest line.
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+// --- HTTP/2 to backends -------------------------------------------------------------------
+
+/// Exchanges on one HTTP/2 connection to a backend, if it allows as many: what servers usually
+/// allow (RFC 9113, section 6.5.2 advises no fewer). More go on another connection.
+pub const BACKEND_STREAMS: usize = 100;

@@ -199,6 +199,8 @@ pub struct Backend {
     pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// Spoken to in HTTP/2, without asking (RFC 9113, section 3.3) where it is not https.
+    pub http2: bool,
     pub care: Care,
 }
 

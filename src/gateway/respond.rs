@@ -20,7 +20,7 @@ use super::routes::Route;
 use super::shared::Shared;
 use super::story::Story;
 use super::upstream::Link;
-use crate::config::{Format, ResponseBody};
+use crate::config::{Format, RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
 use crate::rewrite::own::OwnIdentifiers;
@@ -35,6 +35,13 @@ pub struct Exchange<'a> {
     pub own: Option<Arc<OwnIdentifiers>>,
     pub authority: &'a str,
     pub head_request: bool,
+}
+
+impl Exchange<'_> {
+    fn takes_trailers(&self) -> bool {
+        let opaque = matches!(self.route.config.request, RequestBody::Opaque);
+        opaque && self.story.conn.is_h2()
+    }
 }
 
 pub async fn respond(
@@ -55,6 +62,8 @@ pub async fn respond(
         }
     };
     let backend = exchange.link.authority();
+    let grpc = exchange.link.connection.is_http2();
+    let carried = grpc.then(|| headers::grpc::response(&parts.headers, exchange.route));
     parts.headers = headers::response::build(
         parts.headers,
         parts.status,
@@ -62,6 +71,7 @@ pub async fn respond(
         exchange.route,
         [exchange.authority, backend],
     );
+    parts.headers.extend(carried.unwrap_or_default());
     // Version and extensions (a reason phrase of the backend's own) stay behind.
     let mut head = Response::new(()).into_parts().0;
     head.status = parts.status;
@@ -77,6 +87,11 @@ pub async fn respond(
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
         Some((policy, format)) => Box::pin(restore(exchange, policy, format, reader)).await?,
+        // A client of HTTP/1.1 would have to be asked whether it wants them (RFC 9110, 6.5.1).
+        None if grpc && exchange.takes_trailers() => {
+            let listed = &exchange.route.response_headers;
+            Answer::pass_with_trailers(reader, listed, story.clone(), exchange.link)
+        }
         None => Answer::pass(reader, story.clone(), exchange.link, exchange.pump),
     };
     story.answers(head.status);

@@ -59,7 +59,12 @@ impl Delivery {
         matches!(self.0.load(Ordering::Acquire), ARMED | ABORTED)
     }
 
-    fn is_aborted(&self) -> bool {
+    /// A message has begun, and its end has not been handed over.
+    pub fn is_armed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ARMED
+    }
+
+    pub fn is_aborted(&self) -> bool {
         self.0.load(Ordering::Acquire) == ABORTED
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::raw::{Place, Table, Text};
 use super::super::{
-    Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault,
+    Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault, WebSocket,
 };
 use super::{Named, Names, domain, policy, resolve, shorten};
 use crate::config::diagnostic::name_hint;
@@ -156,6 +156,14 @@ fn read<'a>(
         format,
         &methods,
     );
+    let http2 = backend.and_then(|at| names.backends.get(at)?.part.as_ref());
+    if websocket != WebSocket::Refuse && http2.is_some_and(|b| b.http2) {
+        findings.error(
+            &table.place_of("websocket"),
+            "this route's backend is spoken to in HTTP/2, where a WebSocket cannot begin",
+            "name a backend without http2 = true",
+        );
+    }
     if let Some(read) = read_policy {
         body::derives(&table, read, domain.is_some());
         if read.policy.record == RecordUnit::Unbounded && !stream {
