@@ -550,3 +550,12 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Exchanges on one HTTP/2 connection to a backend, if it allows as many: what servers usually
 /// allow (RFC 9113, section 6.5.2 advises no fewer). More go on another connection.
 pub const BACKEND_STREAMS: usize = 100;
+
+/// Bytes sent to an HTTP/2 client for each WINDOW_UPDATE that is not counted among the frames that
+/// carry nothing: some clients open both windows for every DATA frame, and an event may have twenty
+/// bytes, nine more with its head.
+pub const UPDATE_BYTES: usize = 16;
+
+/// Bytes sent that an HTTP/2 client may still open windows for: all that stands in the window of
+/// the largest clients (Chromium opens 15 MiB).
+pub const UNREAD: usize = 16 * 1024 * 1024;
