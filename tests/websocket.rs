@@ -84,8 +84,8 @@ async fn serve(mut socket: Socket, report: mpsc::UnboundedSender<Seen>) {
                 match value["n"].as_i64() {
                     Some(2) => {
                         let large = format!("\"{}\"", "y".repeat(200_000));
-                        socket.send(Message::text(large)).await.unwrap();
-                        socket.send(Message::binary(&b"\0\xff"[..])).await.unwrap();
+                        let _ = socket.send(Message::text(large)).await;
+                        let _ = socket.send(Message::binary(&b"\0\xff"[..])).await;
                     }
                     Some(3) => {
                         let frame = close(4002, "its own reason");
@@ -666,6 +666,17 @@ async fn proxy_05_silent_and_slow_websockets_are_ended_and_pings_keep_them() {
     }
     drop(raw);
     all_closed(&gateway).await;
+    // One that takes nothing of what the backend says.
+    let mut raw = gateway.h1().await;
+    raw.send(handshake("/policy", "")).await;
+    raw.head().await.unwrap();
+    for _ in 0..60 {
+        raw.send(frame(0x81, true, br#"{"n":2}"#)).await;
+    }
+    all_closed(&gateway).await;
+    let faults = r#"faults_total{route="policy",code="slow-client",side="client",stage="send"}"#;
+    assert_eq!(gateway.metric(faults), 1.0);
+    drop(raw);
 }
 
 #[tokio::test]
@@ -827,6 +838,7 @@ fn proxy_05_websocket_is_configured_by_route() {
     let without = CONFIGURED.replace("websocket = \"policy\"\n", "");
     let config = parse(&without).unwrap().config;
     assert_eq!(config.routes[0].websocket, WebSocket::Refuse);
+    assert!(!config.backends[0].http2);
     for (from, to, line, message) in [
         ("\"policy\"", "\"polcy\"", 16, "way to treat WebSocket"),
         ("\"policy\"", "\"opaque\"", 16, "only where bodies do"),
@@ -842,6 +854,12 @@ fn proxy_05_websocket_is_configured_by_route() {
             "\"policy\"\nmethods = [\"POST\"]",
             16,
             "begins with GET",
+        ),
+        (
+            "region = \"GB\"",
+            "region = \"GB\"\nhttp2 = true",
+            17,
+            "cannot begin",
         ),
         (
             "websocket = \"policy\"",

@@ -23,6 +23,7 @@ impl Config {
                 tls,
                 vault,
                 certificates,
+                handover,
                 ..
             } = gateway;
             folders.tls(tls);
@@ -33,6 +34,10 @@ impl Config {
             for file in [&vault.certificate, &vault.key, &vault.ca] {
                 folders.of(file);
             }
+            // A socket is made there, under another name first.
+            folders
+                .write
+                .extend(handover.iter().map(|file| folder(file)));
         }
         for backend in &self.backends {
             let identity = backend
@@ -76,6 +81,11 @@ impl Config {
 }
 
 impl Folders {
+    /// Whether what is in this directory can be read.
+    pub fn reads(&self, folder: &Path) -> bool {
+        self.read.iter().any(|known| folder.starts_with(known))
+    }
+
     fn of(&mut self, file: &Path) {
         let folder = folder(file);
         if !self.read.contains(&folder) {

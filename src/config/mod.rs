@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+pub mod changes;
 pub mod checked;
 pub mod diagnostic;
 pub mod folders;

@@ -50,7 +50,7 @@ async fn forward(
     body: Incoming,
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
-    let shared = &conn.worker.shared;
+    let shared = &story.site.shared;
     let mut body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
@@ -99,7 +99,7 @@ async fn forward(
 
     // Upstream.
     let sending = story.step(Step::Upstream);
-    let link = conn.worker.upstreams.link(route.config.backend).await?;
+    let link = story.site.upstreams.link(route.config.backend).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,
@@ -159,7 +159,7 @@ enum Prepared {
         body: Reader,
         rewrite: Box<Rewriter>,
         first: Vec<u8>,
-        step: Option<Running>,
+        step: Option<Box<Running>>,
     },
 }
 
@@ -191,7 +191,7 @@ async fn prepare(
     take: usize,
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
-    let shared = &story.conn.worker.shared;
+    let shared = &story.site.shared;
     let step = story.step(Step::Rewrite);
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {

@@ -7,10 +7,11 @@
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
-use super::door::roll::Member;
 use super::door::{Door, Guest};
 use super::exchange::exchange;
 use super::frames::Counted;
@@ -49,6 +49,10 @@ pub struct Conn {
     /// personal data, so never logged.
     pub source: SocketAddr,
     pub clock: Arc<Clock>,
+    /// Of the configuration that it came in under.
+    limits: Arc<Limits>,
+    /// The next answer is the last one (HTTP/1.1).
+    leaves: AtomicBool,
     /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
     pub delivery: Option<Arc<Delivery>>,
     /// Where an exchange leaves the connection's other protocol, for when hyper is through.
@@ -63,25 +67,23 @@ pub async fn connection(
     door: Arc<Door>,
     stop: CancellationToken,
 ) {
-    let _open = worker.shared.metrics.client_connection();
+    let _open = worker.metrics.client_connection();
     // Without it Nagle's algorithm holds the last part of an answer back.
     let _ = tcp.set_nodelay(true);
-    let entered = tokio::select! {
-        entered = door.enter(tcp, peer, &stop) => entered,
-        () = stop.cancelled() => return,
-    };
+    // Who has been accepted comes in, even on the way out: a handshake has its own time.
+    let entered = door.enter(tcp, peer, &stop).await;
     drop(door);
     let guest = match entered {
         Ok(guest) => guest,
         Err(reason) => {
-            let metrics = &worker.shared.metrics;
+            let metrics = &worker.metrics;
             metrics.handshakes_failed.inc();
             metrics.door.turned_away(reason);
             return;
         }
     };
     if guest.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_h2(guest, worker, stop).await;
+        serve_h2(guest, worker).await;
     } else {
         serve_h1(guest, worker, stop).await;
     }
@@ -100,15 +102,11 @@ async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
         .serve_connection(io, service_fn(|request| answer(&conn, request)))
         .with_upgrades();
     let mut http = pin!(http);
-    let limits = conn.worker.shared.limits.clone();
+    let limits = conn.limits.clone();
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
         ended = http.as_mut() => {
-            unparsed(&conn, ended);
-            if let Ok(tunnel) = switched.try_recv() {
-                tunnel.run(leave(member.as_ref(), &stop)).await;
-            }
-            return;
+            return over(&conn, ended, &mut switched, member.leave()).await;
         }
         verdict = watch.as_mut() => {
             closed(verdict);
@@ -123,27 +121,32 @@ async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
                 _ => return,
             }
         }
-        () = leave(member.as_ref(), &stop).cancelled() => {}
+        () = member.leave().cancelled() => {}
+    }
+    if stop.is_cancelled() {
+        // A request may be under way: it is answered, and its answer says that it is the last.
+        conn.leaves.store(true, Relaxed);
+        tokio::select! {
+            ended = http.as_mut() => {
+                return over(&conn, ended, &mut switched, member.leave()).await;
+            }
+            () = tokio::time::sleep(limits::LEAVE_TIME) => {}
+        }
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = http => {
-            unparsed(&conn, ended);
-            if let Ok(tunnel) = switched.try_recv() {
-                tunnel.run(leave(member.as_ref(), &stop)).await;
-            }
-        }
+        ended = http => over(&conn, ended, &mut switched, member.leave()).await,
         verdict = conn.clock.watch(&limits, true) => closed(verdict),
-        () = cut(leave(member.as_ref(), &stop), &limits) => {}
+        () = cut(member.leave(), &limits) => {}
     }
 }
 
-async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
+async fn serve_h2(guest: Guest, worker: Arc<Worker>) {
     let conn = Conn::new(worker, &guest, None);
     let Guest { stream, member, .. } = guest;
-    let counted = Counted::new(stream, conn.worker.shared.metrics.clone());
+    let counted = Counted::new(stream, conn.worker.metrics.clone());
     let io = TokioIo::new(Watched::new(counted, conn.clock.clone()));
-    let limits = conn.worker.shared.limits.clone();
+    let limits = conn.limits.clone();
     let http = http2::Builder::new(Streams::new(&limits))
         .timer(TokioTimer::new())
         .max_header_list_size(limits::HEAD as u32)
@@ -159,7 +162,7 @@ async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     let verdict = tokio::select! {
         _ = http.as_mut() => return,
         verdict = watch.as_mut() => Some(verdict),
-        () = leave(member.as_ref(), &stop).cancelled() => None,
+        () = member.leave().cancelled() => None,
     };
     // GOAWAY, then as long as the streams take; a peer that is only idle gets a moment.
     http.as_mut().graceful_shutdown();
@@ -172,7 +175,20 @@ async fn serve_h2(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
         _ = http => {}
         () = tokio::time::sleep(patience) => {}
         verdict = conn.clock.watch(&limits, false), if patience == Duration::MAX => closed(verdict),
-        () = cut(leave(member.as_ref(), &stop), &limits) => {}
+        () = cut(member.leave(), &limits) => {}
+    }
+}
+
+/// hyper is through with the connection: it has ended, or goes on in another protocol.
+async fn over(
+    conn: &Conn,
+    ended: Result<(), hyper::Error>,
+    switched: &mut oneshot::Receiver<Box<Tunnel>>,
+    leave: &CancellationToken,
+) {
+    unparsed(conn, ended);
+    if let Ok(tunnel) = switched.try_recv() {
+        tunnel.run(leave).await;
     }
 }
 
@@ -185,16 +201,11 @@ fn unparsed(conn: &Conn, ended: Result<(), hyper::Error>) {
     }
 }
 
-/// Waits for that, and then for as long as requests in flight have.
+/// Waits for what ends a connection before its time (the gateway stops, or its certificate is not
+/// let in any more), and then for as long as requests in flight have.
 async fn cut(leave: &CancellationToken, limits: &Limits) {
     leave.cancelled().await;
     tokio::time::sleep(limits.drain_time).await;
-}
-
-/// What ends a connection before its time: the gateway stops, or its certificate is not let in
-/// any more. Requests in flight have `drain_time` then.
-fn leave<'a>(member: Option<&'a Member>, stop: &'a CancellationToken) -> &'a CancellationToken {
-    member.map_or(stop, Member::leave)
 }
 
 fn closed(verdict: Verdict) {
@@ -206,8 +217,17 @@ fn answer(
     conn: &Arc<Conn>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, std::convert::Infallible>> + Send + use<> {
+    let held = conn.clone();
     let answer = exchange(conn.clone(), request);
-    async move { Ok(answer.await) }
+    async move {
+        let mut answer = answer.await;
+        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if held.leaves.load(Relaxed) && !switches {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        Ok(answer)
+    }
 }
 
 /// What only an HTTP/1.1 connection has.
@@ -227,6 +247,8 @@ impl Conn {
             sni: session.server_name().map(str::to_owned),
             source: guest.source,
             clock: Arc::new(Clock::default()),
+            limits: worker.site().shared.limits.clone(),
+            leaves: AtomicBool::new(false),
             worker,
             delivery,
             switch: Mutex::new(switch),
@@ -285,6 +307,6 @@ mod tests {
     #[test]
     fn speed_04_an_exchange_is_a_small_future() {
         let bytes = size(exchange);
-        assert!(bytes <= 4 * 1024 + 256, "{bytes} bytes");
+        assert!(bytes <= 4 * 1024, "{bytes} bytes");
     }
 }

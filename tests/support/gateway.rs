@@ -85,6 +85,7 @@ pub fn config(
     Config {
         file: PathBuf::from("test.toml"),
         digest: [0; 32],
+        included: vec![],
         kinds: Kinds::default(),
         domains: vec![],
         gateway: Some(config::Gateway {
@@ -106,6 +107,8 @@ pub fn config(
             workers: 1,
             access_log: true,
             listen_when: config::ListenWhen::AtOnce,
+            reload_on_change: false,
+            handover: None,
         }),
         vault: None,
         backends: vec![backend.config(certificates)],

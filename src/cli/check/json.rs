@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::files::FileFault;
 use super::{risks, sees, text};
-use crate::config::{Config, Diagnostic, Loaded, RequestBody, ResponseBody, Route, Severity};
+use crate::config::{Config, Diagnostic, Loaded, RequestBody, Route, Severity};
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
 /// `{"ok": false, "errors": [...], "warnings": [...]}`
@@ -48,10 +48,7 @@ fn route(route: &Route, config: &Config) -> Value {
             RequestBody::Opaque => json!("opaque"),
             RequestBody::None => json!("none"),
         },
-        "response": match route.response {
-            ResponseBody::Pass => "pass",
-            ResponseBody::RestoreOwn(_) => "restore-own",
-        },
+        "response": route.response.name(),
         "websocket": text::websocket_name(route.websocket),
         "format": route.format.map(text::format_name),
         "stream": route.stream,
@@ -80,7 +77,7 @@ fn policy(policy: &Policy, config: &Config) -> Value {
             "at": r.at.to_string(),
             "category": r.category.map(|c| c.name()),
             "special": r.special.map(|s| s.name()),
-            "action": sees::action(&r.action),
+            "action": r.action.name(),
             "subject": r.subject,
             "backend_sees": sees::example(r, &config.kinds),
         })).collect::<Vec<_>>(),

@@ -192,13 +192,11 @@ impl Multis {
         }
     }
 
-    /// A place on a connection that is open; the busiest first, so that others become idle.
+    /// A place on a connection that is open; the oldest first, so that others become idle.
     pub fn enter(&self, target: usize, names: &Names) -> Option<Seat> {
         let mut open = self.lock();
         open[target].retain(|multi| multi.is_good(names));
-        let mut best = open[target].iter().collect::<Vec<_>>();
-        best.sort_by_key(|multi| std::cmp::Reverse(multi.streams.load(Relaxed)));
-        best.into_iter().find_map(Multi::enter)
+        open[target].iter().find_map(Multi::enter)
     }
 
     /// Waits for who opens a connection to this address.

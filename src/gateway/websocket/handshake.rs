@@ -136,7 +136,7 @@ impl Asked {
         let status = StatusCode::SWITCHING_PROTOCOLS;
         let own = ["", ""];
         let mut to = {
-            let route = story.conn.worker.shared.routes.get(route);
+            let route = story.site.shared.routes.get(route);
             headers::response::build(from, status, false, route, own)
         };
         to.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -58,7 +58,7 @@ impl Tunnel {
             client,
             backend,
         } = *self;
-        let shared = story.conn.worker.shared.clone();
+        let shared = story.site.shared.clone();
         let _open = shared.metrics.websocket();
         let deliveries = [
             story.conn.delivery.clone(),
