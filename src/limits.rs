@@ -551,6 +551,10 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// allow (RFC 9113, section 6.5.2 advises no fewer). More go on another connection.
 pub const BACKEND_STREAMS: usize = 100;
 
+/// How often it is looked whether a backend's settings have come, on a new HTTP/2 connection: they
+/// are a round trip away.
+pub const SETTINGS_TICK: Duration = Duration::from_millis(1);
+
 /// Bytes sent to an HTTP/2 client for each WINDOW_UPDATE that is not counted among the frames that
 /// carry nothing: some clients open both windows for every DATA frame, and an event may have twenty
 /// bytes, nine more with its head.

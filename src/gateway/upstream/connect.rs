@@ -186,9 +186,10 @@ pub async fn connect(
     let (stream, led) = dial(endpoint, deadline).await?;
     if endpoint.http2 {
         let multi = match stream {
-            Stream::Plain(tcp) => Multi::open(tcp, target, led, held).await?,
-            Stream::Tls(tls) => Multi::open(*tls, target, led, held).await?,
+            Stream::Plain(tcp) => timeout_at(deadline, Multi::open(tcp, target, led, held)).await,
+            Stream::Tls(tls) => timeout_at(deadline, Multi::open(*tls, target, led, held)).await,
         };
+        let multi = multi??;
         return Ok(Opened::Multi(Arc::new(multi)));
     }
     let (sender, delivery, task) = match stream {

@@ -14,6 +14,7 @@ use std::pin::Pin;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
@@ -64,7 +65,8 @@ where
 }
 
 impl Multi {
-    /// Speaks HTTP/2 on a stream. `held` is dropped when the socket is closed.
+    /// Speaks HTTP/2 on a stream, and waits for the backend's settings: a request that comes too
+    /// many would be refused. `held` is dropped when the socket is closed.
     ///
     /// # Errors
     /// The connection breaks before it begins.
@@ -85,12 +87,22 @@ impl Multi {
             .initial_connection_window_size(limits::CONNECTION_WINDOW)
             .max_header_list_size(limits::BACKEND_HEAD as u32)
             .max_send_buf_size(limits::STREAM_WINDOW as usize)
+            // As long as the backend has not said how many.
+            .initial_max_send_streams(0)
             .keep_alive_interval(limits::PING_INTERVAL)
             .keep_alive_timeout(limits::PING_TIME)
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        let room = Arc::new(AtomicUsize::new(limits::BACKEND_STREAMS));
+        // What has been spawned reads; nobody is woken by settings alone.
+        while connection.current_max_send_streams() == 0 {
+            let mut ended = |cx: &mut Context<'_>| Pin::new(&mut connection).poll(cx).is_ready();
+            if std::future::poll_fn(|cx| Poll::Ready(ended(cx))).await {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            tokio::time::sleep(limits::SETTINGS_TICK).await;
+        }
+        let room = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         let said = room.clone();
         // Its errors reach the exchanges through the sender or the body.
         tasks.execute(std::future::poll_fn(move |cx| {
