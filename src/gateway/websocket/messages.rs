@@ -128,6 +128,10 @@ impl Relay<'_> {
                 Some(Err(error)) => return End::of_error(&error, Side::Client),
                 None => return broken(Code::Truncated, Stage::Receive),
             };
+            if self.story.is_outdated() {
+                // A message is as a request: what another configuration says of it counts.
+                return End::Away;
+            }
             its.took_message();
             self.story.received(text.len());
             match self.rewrite(&text).await {

@@ -2,7 +2,8 @@
 //!
 //! What enters: both sockets, as hyper lets go of them. What leaves: a line in the access log
 //! when it is over. What can never happen: it lasts longer than the gateway, its client's right
-//! to be here, `exchange_time` or `connection_time`; or its places and counts are not given back.
+//! to be here, `exchange_time` or `connection_time`; a message goes by a configuration that has
+//! been replaced; or its places and counts are not given back.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::error::{Code, Fault, Stage};
 use crate::gateway::clock::Verdict;
 use crate::gateway::story::Story;
 use crate::gateway::upstream::Link;
+use crate::limits;
 
 /// What an exchange leaves behind when the connection switches.
 pub struct Tunnel {
@@ -110,10 +112,18 @@ async fn both(
 async fn over(story: &Story, limits: &Limits, leave: &CancellationToken) -> End {
     tokio::select! {
         () = leave.cancelled() => End::Away,
+        () = outdated(story) => End::Away,
         verdict = story.conn.clock.watch(limits, true) => match verdict {
             Verdict::NotReading => End::Cut,
             _ => End::Away,
         }
+    }
+}
+
+/// Waits until there is another configuration.
+async fn outdated(story: &Story) {
+    while !story.is_outdated() {
+        tokio::time::sleep(limits::CONFIG_FILES_TICK).await;
     }
 }
 
