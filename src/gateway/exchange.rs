@@ -107,19 +107,22 @@ async fn forward(
     };
     let head_request = parts.method == http::Method::HEAD;
     let mut request = Request::new(outgoing);
-    let http2 = link.connection.is_http2();
-    let carried = http2.then(|| headers::grpc::request(&parts.headers, route));
-    *request.headers_mut() = headers::request::build(
-        std::mem::take(&mut parts.headers),
-        parts.version,
-        &parts.method,
-        route,
-        host,
-        !request.body().is_empty(),
-    );
-    if let Some(carried) = carried {
-        request.headers_mut().extend(carried);
-    }
+    *request.headers_mut() = {
+        let http2 = link.connection.is_http2();
+        let carried = http2.then(|| headers::grpc::request(&parts.headers, route));
+        let mut headers = headers::request::build(
+            std::mem::take(&mut parts.headers),
+            parts.version,
+            &parts.method,
+            route,
+            host,
+            !request.body().is_empty(),
+        );
+        if let Some(carried) = carried {
+            headers.extend(carried);
+        }
+        headers
+    };
     if let Some(trace) = &story.trace {
         trace.mark(request.headers_mut());
     }

@@ -61,17 +61,21 @@ pub async fn respond(
             restorable(&parts, exchange.route)?.map(|format| (policy, format))
         }
     };
-    let backend = exchange.link.authority();
     let grpc = exchange.link.connection.is_http2();
-    let carried = grpc.then(|| headers::grpc::response(&parts.headers, exchange.route));
-    parts.headers = headers::response::build(
-        parts.headers,
-        parts.status,
-        exchange.head_request,
-        exchange.route,
-        [exchange.authority, backend],
-    );
-    parts.headers.extend(carried.unwrap_or_default());
+    parts.headers = {
+        let carried = grpc.then(|| headers::grpc::response(&parts.headers, exchange.route));
+        let mut headers = headers::response::build(
+            parts.headers,
+            parts.status,
+            exchange.head_request,
+            exchange.route,
+            [exchange.authority, exchange.link.authority()],
+        );
+        if let Some(carried) = carried {
+            headers.extend(carried);
+        }
+        headers
+    };
     // Version and extensions (a reason phrase of the backend's own) stay behind.
     let mut head = Response::new(()).into_parts().0;
     head.status = parts.status;

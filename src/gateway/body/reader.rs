@@ -32,8 +32,14 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// `limits.body_rate` holds; the story keeps what is needed for it.
     paced: bool,
-    /// Where trailers are wanted, and once they have come.
-    trailers: Option<Option<HeaderMap>>,
+    trailers: Trailers,
+}
+
+/// What becomes of them.
+enum Trailers {
+    Dropped,
+    Awaited,
+    Came(Box<HeaderMap>),
 }
 
 impl Reader {
@@ -54,7 +60,7 @@ impl Reader {
             waiting: false,
             timer: None,
             paced: false,
-            trailers: None,
+            trailers: Trailers::Dropped,
         }
     }
 
@@ -65,12 +71,15 @@ impl Reader {
 
     /// From now on, trailers are kept.
     pub fn keep_trailers(&mut self) {
-        self.trailers = Some(None);
+        self.trailers = Trailers::Awaited;
     }
 
     /// What came behind the last chunk.
-    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.trailers.take().flatten()
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        match std::mem::replace(&mut self.trailers, Trailers::Dropped) {
+            Trailers::Came(trailers) => Some(trailers),
+            _ => None,
+        }
     }
 
     fn limits(&self) -> &Limits {
@@ -142,8 +151,8 @@ impl Reader {
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Err(frame) => {
-                    if let (Some(kept), Ok(came)) = (&mut self.trailers, frame.into_trailers()) {
-                        *kept = Some(came);
+                    if let (Trailers::Awaited, Ok(came)) = (&self.trailers, frame.into_trailers()) {
+                        self.trailers = Trailers::Came(Box::new(came));
                     }
                 }
                 Ok(_) => {}

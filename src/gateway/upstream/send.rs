@@ -21,6 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
@@ -160,11 +161,10 @@ async fn attempt(
     let connection = &mut link.connection;
     request.body_mut().travels_on(&connection.delivery);
     story.moves(false);
-    let answer = async {
-        match &mut connection.sender {
-            Sender::One(one) => one.sender.try_send_request(request).await,
-            Sender::Multi(seat) => seat.sender.try_send_request(request).await,
-        }
+    // The common one stands here, the other is boxed: every exchange has room for it.
+    let answer = match &mut connection.sender {
+        Sender::One(one) => Either::Left(one.sender.try_send_request(request)),
+        Sender::Multi(seat) => Either::Right(Box::pin(seat.sender.try_send_request(request))),
     };
     tokio::select! {
         biased;

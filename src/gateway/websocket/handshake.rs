@@ -121,7 +121,7 @@ impl Asked {
     /// # Errors
     /// [`Code::BackendBroken`] for a switch to something else than was asked for.
     pub fn take(
-        self: Box<Self>,
+        self,
         story: &Arc<Story>,
         route: usize,
         link: Link,
