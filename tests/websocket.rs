@@ -813,6 +813,7 @@ async fn proxy_05_messages_count_against_the_client_s_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_05_a_websocket_ends_with_the_configuration_of_its_policy() {
     let mut backend = obedient().await;
+    let address = backend.address;
     let rest = |action: &str| {
         format!(
             r#"
@@ -837,7 +838,7 @@ backend = "there"
 opaque = true
 websocket = "opaque"
 "#,
-            backend.address
+            address
         )
     };
     let whole = Whole::start("", &rest(r#""redact", value = "X""#));

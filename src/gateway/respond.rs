@@ -80,7 +80,11 @@ pub async fn respond(
     let mut head = Response::new(()).into_parts().0;
     head.status = parts.status;
     head.headers = parts.headers;
-    let reader = Reader::of_backend(body, story.clone());
+    let mut reader = Reader::of_backend(body, story.clone());
+    // A client of HTTP/1.1 would have to be asked whether it wants them (RFC 9110, section 6.5.1).
+    if grpc && exchange.takes_trailers() {
+        reader.keep_trailers(&exchange.route.response_headers);
+    }
     let answer = match format {
         _ if exchange.head_request || reader.has_ended() => {
             // An empty success is told only when the request has gone well to its end: once
@@ -91,11 +95,6 @@ pub async fn respond(
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
         Some((policy, format)) => Box::pin(restore(exchange, policy, format, reader)).await?,
-        // A client of HTTP/1.1 would have to be asked whether it wants them (RFC 9110, 6.5.1).
-        None if grpc && exchange.takes_trailers() => {
-            let listed = &exchange.route.response_headers;
-            Answer::pass_with_trailers(reader, listed, story.clone(), exchange.link)
-        }
         None => Answer::pass(reader, story.clone(), exchange.link, exchange.pump),
     };
     story.answers(head.status);

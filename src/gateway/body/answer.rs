@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -33,8 +32,7 @@ pub struct Answer {
 enum Kind {
     Ended,
     Whole(Bytes),
-    /// With the names of trailers that pass, where any do.
-    Pass(Reader, Option<Box<[HeaderName]>>),
+    Pass(Reader),
     Stream(mpsc::Receiver<Piece>),
 }
 
@@ -59,19 +57,7 @@ impl Answer {
     }
 
     pub fn pass(reader: Reader, story: Arc<Story>, link: Link, pump: Option<Pump>) -> Self {
-        Self::new(Kind::Pass(reader, None), story, Some(link), [pump, None]).armed()
-    }
-
-    /// As [`Answer::pass`], with the trailers of gRPC and those `listed`.
-    pub fn pass_with_trailers(
-        mut reader: Reader,
-        listed: &[HeaderName],
-        story: Arc<Story>,
-        link: Link,
-    ) -> Self {
-        reader.keep_trailers();
-        let kind = Kind::Pass(reader, Some(listed.into()));
-        Self::new(kind, story, Some(link), [None, None]).armed()
+        Self::new(Kind::Pass(reader), story, Some(link), [pump, None]).armed()
     }
 
     pub fn stream(
@@ -138,10 +124,10 @@ impl Body for Answer {
         let (chunk, last) = match &mut me.kind {
             Kind::Ended => return Poll::Ready(None),
             Kind::Whole(bytes) => (Some(std::mem::take(bytes)), true),
-            Kind::Pass(reader, listed) => match ready!(reader.poll_next(cx)) {
-                Ok(None) if listed.is_some() && me.story.fault().is_none() => {
-                    let trailers = reader.take_trailers().zip(listed.take());
-                    let trailers = trailers.map(|(came, listed)| grpc::trailers(&came, &listed));
+            Kind::Pass(reader) => match ready!(reader.poll_next(cx)) {
+                Ok(None) if me.story.fault().is_none() => {
+                    let trailers = reader.take_trailers();
+                    let trailers = trailers.map(|kept| grpc::trailers(&kept.came, &kept.listed));
                     me.end();
                     let trailers = trailers.filter(|trailers| !trailers.is_empty());
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
@@ -179,7 +165,7 @@ impl Body for Answer {
         match &self.kind {
             Kind::Ended => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Pass(reader, _) => reader
+            Kind::Pass(reader) => reader
                 .exact()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
             Kind::Stream(_) => SizeHint::new(),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -32,14 +32,15 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// `limits.body_rate` holds; the story keeps what is needed for it.
     paced: bool,
-    trailers: Trailers,
+    /// `None`: they are dropped.
+    trailers: Option<Box<Trailers>>,
 }
 
-/// What becomes of them.
-enum Trailers {
-    Dropped,
-    Awaited,
-    Came(Box<HeaderMap>),
+/// Trailers that are wanted.
+pub struct Trailers {
+    /// Names that pass beside the usual ones.
+    pub listed: Vec<HeaderName>,
+    pub came: HeaderMap,
 }
 
 impl Reader {
@@ -60,7 +61,7 @@ impl Reader {
             waiting: false,
             timer: None,
             paced: false,
-            trailers: Trailers::Dropped,
+            trailers: None,
         }
     }
 
@@ -70,16 +71,16 @@ impl Reader {
     }
 
     /// From now on, trailers are kept.
-    pub fn keep_trailers(&mut self) {
-        self.trailers = Trailers::Awaited;
+    pub fn keep_trailers(&mut self, listed: &[HeaderName]) {
+        self.trailers = Some(Box::new(Trailers {
+            listed: listed.to_vec(),
+            came: HeaderMap::new(),
+        }));
     }
 
-    /// What came behind the last chunk.
-    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        match std::mem::replace(&mut self.trailers, Trailers::Dropped) {
-            Trailers::Came(trailers) => Some(trailers),
-            _ => None,
-        }
+    /// What came behind the last chunk, if somebody wanted it.
+    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
+        self.trailers.take()
     }
 
     fn limits(&self) -> &Limits {
@@ -151,8 +152,8 @@ impl Reader {
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Err(frame) => {
-                    if let (Trailers::Awaited, Ok(came)) = (&self.trailers, frame.into_trailers()) {
-                        self.trailers = Trailers::Came(Box::new(came));
+                    if let (Some(kept), Ok(came)) = (&mut self.trailers, frame.into_trailers()) {
+                        kept.came = came;
                     }
                 }
                 Ok(_) => {}

@@ -33,9 +33,9 @@ pub struct Connection {
     pub reused: bool,
 }
 
-/// What sends on it.
+/// What sends on it. Boxed once a connection: every exchange carries this about.
 pub enum Sender {
-    One(One),
+    One(Box<One>),
     Multi(Seat),
 }
 
@@ -56,14 +56,14 @@ impl Connection {
             delivery: opened.delivery,
             target,
             reused: false,
-            sender: Sender::One(One {
+            sender: Sender::One(Box::new(One {
                 sender: opened.sender,
                 task: opened.task,
                 led: opened.led,
                 born: now,
                 idle_since: now,
                 requests: 0,
-            }),
+            })),
         }
     }
 
