@@ -146,6 +146,10 @@ codes! {
     Misdirected = "misdirected-request", 421, Client, "The request's host is not what the connection was made for.", "Open a new connection for this host.";
     ConnectRefused = "connect-refused", 405, Client, "The gateway is no forward proxy.", "Send the request to a route.";
     UpgradeRefused = "upgrade-refused", 400, Client, "The route takes no protocol upgrade.", "Send an ordinary request.";
+    WebSocketHandshake = "websocket-handshake", 400, Client, "The request to switch to WebSocket is not one of RFC 6455.", "Send GET in HTTP/1.1 with Connection, Upgrade and a Sec-WebSocket-Key of 16 bytes.";
+    WebSocketVersion = "websocket-version", 426, Client, "The gateway speaks another version of WebSocket.", "Use version 13 (RFC 6455).";
+    WebSocketProtocol = "websocket-protocol", 400, Client, "A WebSocket frame breaks RFC 6455.", "Mask frames, use no extension, and finish one message before the next.";
+    BinaryMessage = "binary-message", 415, Client, "The route takes no binary WebSocket messages.", "Send JSON documents as text messages.";
     RestoreBudget = "restore-budget", 429, Client, "This client has used restore-own with as many distinct identifiers as it may in a day.", "Go on tomorrow (UTC), or talk to the operator.";
     RateLimited = "rate-limited", 429, Client, "This client has used the route as often as it may for now.", "Try again after the time in Retry-After.";
     ClientShare = "client-share", 429, Client, "This client has as many requests at the backend as it may have while others need it too.", "Wait for answers, and read them, before sending more; Retry-After says when to try again.";

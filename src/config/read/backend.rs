@@ -102,6 +102,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
             );
         }
     }
+    let http2 = table.boolean("http2").unwrap_or(false);
     table.finish();
     Some(Backend {
         name: name.to_owned(),
@@ -110,6 +111,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         ca,
         server_name: server_name.map(|t| t.value.to_ascii_lowercase()),
         identity: certificate.zip(key),
+        http2,
         care,
     })
 }

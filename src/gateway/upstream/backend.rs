@@ -52,6 +52,8 @@ struct Origin {
 pub struct Backend {
     pub name: String,
     pub care: config::Care,
+    /// Its connections are shared by many requests.
+    pub http2: bool,
     /// Connecting, TLS included, over all addresses together.
     pub connect_time: Duration,
     pub targets: Vec<Target>,
@@ -175,9 +177,13 @@ impl Backend {
     ) -> Result<Self, TlsError> {
         let targets: Vec<_> = endpoints(config)?.into_iter().map(Target::new).collect();
         let care = config.care.clone();
-        // One exchange a connection: more could not go on at once.
-        let places = care.max_requests.min(care.max_connections);
+        // HTTP/1.1: one exchange a connection; more could not go on at once.
+        let places = match config.http2 {
+            true => care.max_requests,
+            false => care.max_requests.min(care.max_connections),
+        };
         Ok(Self {
+            http2: config.http2,
             name: config.name.clone(),
             connect_time: limits.connect_time,
             requests: Gate::new(places, care.max_waiting),
@@ -355,6 +361,7 @@ mod tests {
             ca: None,
             server_name: None,
             identity: None,
+            http2: false,
             care: config::Care {
                 ejection: config::Ejection {
                     time: TIME,

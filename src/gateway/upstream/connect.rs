@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::Scheme;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::multi::Multi;
 use super::names::Names;
 use crate::config;
 use crate::gateway::body::outgoing::Outgoing;
@@ -30,16 +32,30 @@ pub struct Endpoint {
     pub names: Names,
     /// `host` or `host:port`, as RFC 9110, section 7.2 wants it.
     pub host_header: HeaderValue,
+    pub http2: bool,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Endpoint {
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
 }
 
 /// # Errors
 /// A file of the backend's TLS that cannot be used, or an address that no certificate can name.
 pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
+    let alpn: &[&[u8]] = match backend.http2 {
+        true => &[b"h2"],
+        false => &[b"http/1.1"],
+    };
     let connector = if backend.urls.iter().any(|u| u.https) {
         let identity = backend.identity.as_ref();
         let identity = identity.map(|(c, k)| (c.as_path(), k.as_path()));
-        let config = client_config(backend.ca.as_deref(), identity, false, &[b"http/1.1"])?;
+        let config = client_config(backend.ca.as_deref(), identity, false, alpn)?;
         Some(TlsConnector::from(config))
     } else {
         None
@@ -69,6 +85,7 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
             host_header: HeaderValue::try_from(authority)
                 .map_err(|_| wrong("its host is no host name"))?,
             names: Names::new(bare, url.port),
+            http2: backend.http2,
             tls,
         })
     };
@@ -132,47 +149,68 @@ async fn open(endpoint: &Endpoint, to: SocketAddr) -> io::Result<Stream> {
     Ok(match &endpoint.tls {
         None => Stream::Plain(tcp),
         Some((connector, name)) => {
-            Stream::Tls(Box::new(connector.connect(name.clone(), tcp).await?))
+            let tls = connector.connect(name.clone(), tcp).await?;
+            if endpoint.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Err(io::Error::other("the backend has not agreed on HTTP/2"));
+            }
+            Stream::Tls(Box::new(tls))
         }
     })
 }
 
-/// A connection that is open: what sends on it, how far that has got, and the task that runs it.
-pub struct Opened {
+/// A connection that is open.
+pub enum Opened {
+    One(One),
+    Multi(Arc<Multi>),
+}
+
+/// A connection for one exchange at a time: what sends on it, how far that has got, and the task
+/// that runs it.
+pub struct One {
     pub sender: SendRequest<Outgoing>,
     pub delivery: Arc<Delivery>,
     pub task: AbortHandle,
     pub led: Led,
 }
 
-/// `held` is dropped when the connection has ended.
+/// `held` is dropped when the connection has ended; `target` is the address's place.
 ///
 /// # Errors
 /// As [`dial`].
 pub async fn connect(
     endpoint: &Endpoint,
+    target: usize,
     deadline: Instant,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<Opened> {
     let (stream, led) = dial(endpoint, deadline).await?;
+    if endpoint.http2 {
+        let multi = match stream {
+            Stream::Plain(tcp) => timeout_at(deadline, Multi::open(tcp, target, led, held)).await,
+            Stream::Tls(tls) => timeout_at(deadline, Multi::open(*tls, target, led, held)).await,
+        };
+        let multi = multi??;
+        return Ok(Opened::Multi(Arc::new(multi)));
+    }
     let (sender, delivery, task) = match stream {
         Stream::Plain(tcp) => speak(tcp, held).await?,
         Stream::Tls(tls) => speak(*tls, held).await?,
     };
-    Ok(Opened {
+    Ok(Opened::One(One {
         sender,
         delivery,
         task,
         led,
-    })
+    }))
 }
 
 async fn speak<S: Socket + 'static>(
     stream: S,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>, AbortHandle)> {
     let delivery = Arc::new(Delivery::default());
-    let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
+    // What is held goes with the socket: an upgrade takes that out of the task.
+    let io = TokioIo::new(Guarded::holding(stream, delivery.clone(), held));
     let (sender, connection) = Builder::new()
         .max_buf_size(limits::BACKEND_HEAD)
         .handshake(io)
@@ -180,8 +218,7 @@ async fn speak<S: Socket + 'static>(
         .map_err(io::Error::other)?;
     let task = tokio::spawn(async move {
         // Its errors reach the exchange through the sender or the body.
-        let _ = connection.await;
-        drop(held);
+        let _ = connection.with_upgrades().await;
     });
     Ok((sender, delivery, task.abort_handle()))
 }

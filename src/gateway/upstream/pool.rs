@@ -18,10 +18,11 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::circuit::Admitted;
-use super::connect::{connect, part};
+use super::connect::{Opened, connect, part};
 use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
+use super::multi::Multis;
 use super::shares::Client;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
@@ -31,6 +32,8 @@ pub struct Pool {
     pub backend: Arc<Backend>,
     /// For each address, the youngest last.
     idle: Mutex<Vec<Vec<Connection>>>,
+    /// Those that speak HTTP/2.
+    multis: Multis,
     random: AtomicU64,
 }
 
@@ -40,6 +43,7 @@ impl Pool {
         let pool = Arc::new(Self {
             backend: backend.clone(),
             idle: Mutex::new(none),
+            multis: Multis::new(backend.targets.len()),
             random: AtomicU64::new(seed | 1),
         });
         backend.joins(&pool);
@@ -49,8 +53,8 @@ impl Pool {
     /// A link: from the pool, else a new one.
     ///
     /// # Errors
-    /// [`Code::CircuitOpen`], `BackendFull`, `ClientShare`, or `BackendUnreachable` when none of the addresses can
-    /// be reached in time.
+    /// [`Code::CircuitOpen`], `BackendFull`, `ClientShare`, or `BackendUnreachable` when none of the
+    /// addresses can be reached in time.
     pub async fn link(self: &Arc<Self>, client: Client) -> Result<Link, Fault> {
         self.has_share(client)?;
         if !self.backend.requests.try_enter() {
@@ -64,10 +68,11 @@ impl Pool {
         }
         let target = self.backend.choose(0, self.random());
         place.goes_to(target);
+        if self.backend.http2 {
+            return Box::pin(self.seat(place, target)).await;
+        }
         match self.take(target) {
-            Some(connection) if connection.sender.is_ready() => {
-                Ok(place.with(self.reused(connection)))
-            }
+            Some(connection) if connection.is_ready() => Ok(place.with(self.reused(connection))),
             // Apart, and boxed: what waits is large, and every exchange would carry it.
             unready => Box::pin(self.wait_for_link(place, target, unready)).await,
         }
@@ -80,6 +85,22 @@ impl Pool {
             return Err(Fault::new(Code::ClientShare, Stage::Connect));
         }
         Ok(())
+    }
+
+    /// A place on an HTTP/2 connection, which one exchange at a time opens if there is no room.
+    async fn seat(self: &Arc<Self>, place: Place, target: usize) -> Result<Link, Fault> {
+        let names = &self.backend.targets[target].endpoint.names;
+        if let Some(seat) = self.multis.enter(target, names) {
+            return Ok(place.with(self.reused(Connection::seat(seat))));
+        }
+        let turn = self.multis.turn(target);
+        let turn = tokio::time::timeout(self.backend.connect_time, turn).await;
+        if let Some(seat) = self.multis.enter(target, names) {
+            return Ok(place.with(self.reused(Connection::seat(seat))));
+        }
+        let link = self.fresh(place, &mut 0, Some(target)).await;
+        drop(turn);
+        link
     }
 
     async fn wait_for_place(&self) -> Result<(), Fault> {
@@ -96,7 +117,7 @@ impl Pool {
         let mut next = first;
         while let Some(mut connection) = next {
             // One that has just come back may still have to say so to its own task.
-            let ready = tokio::time::timeout(limits::POOL_READY_TIME, connection.sender.ready());
+            let ready = tokio::time::timeout(limits::POOL_READY_TIME, connection.ready());
             if matches!(ready.await, Ok(Ok(()))) {
                 return Ok(place.with(self.reused(connection)));
             }
@@ -139,10 +160,13 @@ impl Pool {
             let until = part(deadline, parts);
             *tried |= 1 << target;
             let slot = Slot::take(backend, target).await.map_err(full)?;
-            match connect(&backend.targets[target].endpoint, until, slot).await {
+            let endpoint = &backend.targets[target].endpoint;
+            match connect(endpoint, target, until, slot).await {
                 Ok(opened) => {
                     backend.counters.opened.inc();
-                    return Ok(place.with(Connection::new(opened, target)));
+                    let connection = self.first_on(opened, target);
+                    let broken = || Fault::new(Code::BackendBroken, Stage::Connect);
+                    return Ok(place.with(connection.ok_or_else(broken)?));
                 }
                 Err(error) => {
                     tracing::debug!(backend = backend.name, url = target, kind = ?error.kind(), "no connection");
@@ -156,6 +180,18 @@ impl Pool {
         }
         place.unanswered();
         Err(Fault::new(Code::BackendUnreachable, Stage::Connect))
+    }
+
+    /// A new connection's first exchange; `None` where it has ended already.
+    fn first_on(&self, opened: Opened, target: usize) -> Option<Connection> {
+        match opened {
+            Opened::One(one) => Some(Connection::one(one, target)),
+            Opened::Multi(multi) => {
+                let seat = multi.enter()?;
+                self.multis.add(multi);
+                Some(Connection::seat(seat))
+            }
+        }
     }
 
     /// Keeps a connection for the next request, if there is room.
@@ -175,10 +211,17 @@ impl Pool {
             let names = &self.backend.targets[target].endpoint.names;
             idle.retain(|c| c.is_fresh() && c.leads_to_one_of(names));
         }
+        if self.backend.http2 {
+            let targets = &self.backend.targets;
+            self.multis.sweep(|target| &targets[target].endpoint.names);
+        }
     }
 
     /// Closes an idle connection; whether there was one.
     pub fn close_one(&self) -> bool {
+        if self.backend.http2 {
+            return self.multis.close_one();
+        }
         let mut idle = self.lock();
         // What was idle longest stands first.
         let some = idle.iter_mut().find(|there| !there.is_empty());
@@ -190,9 +233,9 @@ impl Pool {
         let names = &self.backend.targets[target].endpoint.names;
         let mut all = self.lock();
         let idle = &mut all[target];
-        idle.retain(|c| !c.sender.is_closed());
+        idle.retain(|c| !c.is_closed());
         let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names);
-        let ready = idle.iter().rposition(|c| c.sender.is_ready() && fit(c));
+        let ready = idle.iter().rposition(|c| c.is_ready() && fit(c));
         match ready {
             Some(at) => Some(idle.swap_remove(at)),
             None => idle.pop().filter(fit),
