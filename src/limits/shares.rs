@@ -25,6 +25,33 @@ pub const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES / 8;
 /// of its chain is what counts), is looked at again after this.
 pub const ROLL_AGAIN: Duration = Duration::from_secs(60);
 
+/// The oldest client connection, which is then closed after its answers: after more gateways have
+/// come the load spreads to them, and what was checked in the handshake is checked again.
+/// *(configurable)*
+pub const CONNECTION_TIME: Duration = Duration::from_secs(3600);
+
+/// Requests on one client connection, for the same reasons; a hundred thousand make a handshake
+/// cost nothing. *(configurable)*
+pub const CONNECTION_REQUESTS: usize = 100_000;
+
+// --- floods and slow peers ----------------------------------------------------------------
+
+/// HTTP/2 frames that cost work and carry nothing (`gateway/frames.rs`), of one connection: at
+/// once, and a second after that. A client that gives up all its streams (`STREAMS`) several times
+/// a second, and pings, stays below; a flood is through in a millisecond.
+pub const FLOOD_FRAMES: u32 = 1000;
+pub const FLOOD_RATE: u32 = 200;
+
+/// Bytes a second that a client's body must bring in the time in which it is waited for, beyond
+/// `BODY_IDLE_TIME`, and that a client must take of an answer in the time in which it blocks one:
+/// the slowest mobile network does ten times as much, an attacker with thousands of connections
+/// does a byte every half minute. *(configurable)*
+pub const BODY_RATE: usize = 240;
+
+/// Clients that a route with a rate remembers: some 8 MB. Beyond, those are forgotten who have
+/// not come for longest.
+pub const RATE_KEYS: usize = 1 << 18;
+
 // --- who reads what a process says of itself
 
 /// Bytes of log lines that wait for whoever reads standard error: some 4000 requests. What comes

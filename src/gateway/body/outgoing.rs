@@ -112,7 +112,8 @@ impl Body for Outgoing {
         let me = &mut *self;
         // Its exchange is over, and the connection is not its own to close.
         if me.delivery.as_ref().is_some_and(|d| d.is_aborted()) {
-            return Poll::Ready(Some(Err(me.break_off())));
+            me.kind = Kind::Empty;
+            return Poll::Ready(Some(Err(BrokenOff)));
         }
         let chunk = match &mut me.kind {
             Kind::Empty => return Poll::Ready(None),
