@@ -149,6 +149,10 @@ fn run() {
 }
 
 /// Not by way of `io::stderr`: its lock would be held as long as nobody reads.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the thread has nothing else to do"
+)]
 fn out(mut lines: &[u8]) {
     let stderr = io::stderr();
     while !lines.is_empty() {

@@ -96,11 +96,14 @@ impl fmt::Debug for Trust {
     }
 }
 
+/// What verifies, when the first of its lists ends, and how new each is.
+type Verifying = (Arc<dyn ClientCertVerifier>, Option<(i64, Vec<Issue>)>);
+
 fn verifier(
     tls: &ServerTls,
     asked: ClientCertificate,
     digest: &mut Sha256,
-) -> Result<(Arc<dyn ClientCertVerifier>, Option<(i64, Vec<Issue>)>), TlsError> {
+) -> Result<Verifying, TlsError> {
     let ca = tls.client_ca.as_ref().ok_or_else(|| {
         TlsError::new(
             &tls.certificate,

@@ -91,10 +91,11 @@ impl Share {
     fn left(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, SeqCst);
         self.all.queued.fetch_sub(bytes, SeqCst);
-        if self.waits.load(SeqCst) && self.has_room() {
-            if let Some(waker) = self.waker().take() {
-                waker.wake();
-            }
+        if self.waits.load(SeqCst)
+            && self.has_room()
+            && let Some(waker) = self.waker().take()
+        {
+            waker.wake();
         }
     }
 

@@ -68,8 +68,13 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Pool::link`].
-    pub async fn link(&self, backend: usize, client: Client) -> Result<Link, Fault> {
-        self.pools[backend].link(client).await
+    pub fn link(
+        &self,
+        backend: usize,
+        client: Client,
+    ) -> impl Future<Output = Result<Link, Fault>> + Send + '_ {
+        // Not a future around a future: every exchange carries it.
+        self.pools[backend].link(client)
     }
 
     /// Closes what has been idle for too long. Called once a second.

@@ -16,7 +16,7 @@ use crate::tls::identity::{Peer, Role};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client(usize);
+pub struct Client(u16);
 
 static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -27,7 +27,8 @@ impl Client {
             Some(peer) => SEEDS.hash_one((0, peer.id.as_str())),
             None => SEEDS.hash_one((1, network(address))),
         };
-        Self(hash as usize % limits::BACKEND_CLIENTS)
+        // Small: every exchange carries it.
+        Self((hash % limits::BACKEND_CLIENTS as u64) as u16)
     }
 }
 
@@ -54,16 +55,20 @@ impl Shares {
 
     /// Whether this client has as many as it may, while so many places are `taken`.
     pub fn is_full(&self, client: Client, taken: usize) -> bool {
-        taken >= self.scarce && self.here[client.0].load(Relaxed) as usize >= self.each
+        taken >= self.scarce && self.of(client).load(Relaxed) as usize >= self.each
     }
 
     /// Whoever is counted must [`Shares::leave`].
     pub fn enter(&self, client: Client) {
-        self.here[client.0].fetch_add(1, Relaxed);
+        self.of(client).fetch_add(1, Relaxed);
     }
 
     pub fn leave(&self, client: Client) {
-        self.here[client.0].fetch_sub(1, Relaxed);
+        self.of(client).fetch_sub(1, Relaxed);
+    }
+
+    fn of(&self, client: Client) -> &AtomicU32 {
+        &self.here[usize::from(client.0)]
     }
 }
 
