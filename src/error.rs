@@ -146,6 +146,11 @@ codes! {
     Misdirected = "misdirected-request", 421, Client, "The request's host is not what the connection was made for.", "Open a new connection for this host.";
     ConnectRefused = "connect-refused", 405, Client, "The gateway is no forward proxy.", "Send the request to a route.";
     UpgradeRefused = "upgrade-refused", 400, Client, "The route takes no protocol upgrade.", "Send an ordinary request.";
+    EgressConnectOnly = "egress-connect-only", 405, Client, "The egress proxy takes CONNECT only.", "Send to https:// addresses; what is sent to http:// ones is not forwarded.";
+    EgressHost = "egress-host", 403, Client, "The egress proxy does not lead to this host and port.", "Check the name against `cryptonym check`, or have the host listed.";
+    EgressAddress = "egress-address", 403, Client, "The host has no address that a tunnel may lead to.", "Have the operator list its network in `private`, if it is one of yours.";
+    EgressFull = "egress-full", 503, Gateway, "The egress proxy has as many tunnels as it may have at once.", "Try again after the time in Retry-After.";
+    DestinationRefused = "destination-refused", 403, Client, "The gateway does not lead to where this connection was made to.", "Have the operator list its network and port, if it is a server behind the gateway.";
     RestoreBudget = "restore-budget", 429, Client, "This client has used restore-own with as many distinct identifiers as it may in a day.", "Go on tomorrow (UTC), or talk to the operator.";
     RateLimited = "rate-limited", 429, Client, "This client has used the route as often as it may for now.", "Try again after the time in Retry-After.";
     SlowClient = "slow-client", 408, Client, "The request did not arrive in time.", "Send faster, or raise the time-out.";

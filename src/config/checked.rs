@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Egress, Original, Transparent};
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -64,6 +65,10 @@ pub struct Gateway {
     /// One line a request on standard error; default: yes.
     pub access_log: bool,
     pub listen_when: ListenWhen,
+    /// Connections that were made to somebody else; `None`: clients come by name.
+    pub transparent: Option<Transparent>,
+    /// `[gateway.egress]`; `None`: the gateway is no forward proxy.
+    pub egress: Option<Egress>,
 }
 
 /// Where traces go (OTLP over plain HTTP), and which.
@@ -138,6 +143,12 @@ pub struct Network {
     pub bits: u8,
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
 impl Network {
     pub fn contains(&self, ip: IpAddr) -> bool {
         // A shift by the whole width (0 bits count) leaves nothing to compare.
@@ -195,11 +206,15 @@ pub struct Backend {
     pub region: Option<String>,
     /// CA file for https; none: the system's roots.
     pub ca: Option<PathBuf>,
-    /// The name that its certificate must have and that SNI says; `None`: the host of the URL.
+    /// The name that its certificate must have and that SNI says; `None`: the host of the URL, or
+    /// with `address = "original"` the name that the client asked for.
     pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
     pub care: Care,
+    /// `address = "original"`: there are no `urls`, and each connection goes where its client
+    /// meant to go.
+    pub original: Option<Original>,
 }
 
 /// How a backend's addresses are watched, spared and tried again.

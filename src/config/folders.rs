@@ -23,9 +23,14 @@ impl Config {
                 tls,
                 vault,
                 certificates,
+                egress,
                 ..
             } = gateway;
             folders.tls(tls);
+            if let Some(egress) = egress {
+                folders.of(&egress.certificate);
+                folders.of(&egress.key);
+            }
             for more in certificates {
                 folders.of(&more.certificate);
                 folders.of(&more.key);

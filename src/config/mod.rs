@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+mod bypath;
 pub mod checked;
 pub mod diagnostic;
 pub mod folders;
@@ -20,6 +21,7 @@ pub mod root_key;
 pub mod signing_key;
 mod units;
 
+pub use bypath::{Egress, Original, Others, Portal, Transparent};
 pub use checked::*;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, fuzz_config};

@@ -24,6 +24,16 @@ pub struct Accepted {
     /// Who is at the other end of it: a client, or a load balancer.
     pub peer: SocketAddr,
     pub place: OwnedSemaphorePermit,
+    pub entrance: Entrance,
+}
+
+/// What is spoken where a connection has come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// TLS, by name or redirected.
+    Door,
+    /// CONNECT.
+    Egress,
 }
 
 /// # Errors
@@ -47,7 +57,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until `stop`, and hands each connection to `deal`.
 pub async fn accept(
-    listener: TcpListener,
+    (entrance, listener): (Entrance, TcpListener),
     cap: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -77,6 +87,7 @@ pub async fn accept(
                 stream,
                 peer,
                 place,
+                entrance,
             });
         }
     }

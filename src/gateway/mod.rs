@@ -9,6 +9,7 @@
 //! | [`runtime`] | threads, and what is shared between them |
 //! | [`listen`] | sockets, the cap |
 //! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
+//! | [`egress`] | who wants out: CONNECT, certificates of the day, tunnels ([`here`]) |
 //! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
 //! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
 //! | [`exchange`] | **the way of one request** |
@@ -25,10 +26,12 @@ pub mod body;
 pub mod clock;
 pub mod coarse;
 pub mod door;
+pub mod egress;
 pub mod exchange;
 pub mod frames;
 pub mod head;
 pub mod headers;
+pub mod here;
 pub mod listen;
 pub mod metrics;
 pub mod plan;
@@ -51,11 +54,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use socket2::SockRef;
+
 use self::door::Door;
+use self::listen::Entrance;
 use self::metrics::Metrics;
 pub use self::runtime::Running;
 use self::shared::{Shared, Worker};
-use crate::config::{self, Config, RequestBody};
+use crate::config::{self, Config, RequestBody, Transparent};
 use crate::limits;
 use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
@@ -78,6 +84,10 @@ pub enum StartError {
         address: SocketAddr,
         error: io::Error,
     },
+    #[error(
+        "this process may not use other machines' addresses ({0}), which `transparent = \"tproxy\"` and `source = \"client\"` need: give it CAP_NET_ADMIN, as docs/transparent.md shows"
+    )]
+    Transparent(io::Error),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -114,10 +124,18 @@ pub fn start_traced(
     for _ in 0..gateway.workers.max(1) {
         workers.push(worker(gateway, &shared)?);
     }
+    let outward = gateway.egress.iter().flat_map(|egress| &egress.listen);
+    let all = gateway.listen.iter().map(|a| (Entrance::Door, *a));
     let mut listeners = Vec::with_capacity(gateway.listen.len());
-    for &address in &gateway.listen {
+    for (entrance, address) in all.chain(outward.map(|a| (Entrance::Egress, *a))) {
         let bound = listen::bind(address);
-        listeners.push(bound.map_err(|error| StartError::Listen { address, error })?);
+        let listener = bound.map_err(|error| StartError::Listen { address, error })?;
+        if entrance == Entrance::Door && gateway.transparent == Some(Transparent::Tproxy) {
+            let socket = SockRef::from(&listener);
+            let made = upstream::original::make_transparent(&socket, address);
+            made.map_err(StartError::Transparent)?;
+        }
+        listeners.push((entrance, listener));
     }
     shared.backends.watch();
     Ok(runtime::start(listeners, door, workers)?)
@@ -125,7 +143,10 @@ pub fn start_traced(
 
 /// Which TLS files this gateway serves, under which names.
 pub fn tls_plan(gateway: &config::Gateway, routes: &[config::Route]) -> Plan {
+    // Hosts outside have certificates of their own, made when they are asked for.
+    let outside = |host: &String| gateway.egress.as_ref().is_some_and(|e| e.opens(host));
     let hosts = routes.iter().filter_map(|r| r.host.clone());
+    let hosts = hosts.filter(|host| !outside(host));
     Plan::of_gateway(gateway, hosts.collect(), serve::ALPN)
 }
 
@@ -135,9 +156,14 @@ fn share(
     metrics: Arc<Metrics>,
     tracer: Option<Tracer>,
 ) -> Result<Shared, StartError> {
+    let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
     let routes = routes::Routes::new(&config.routes, |name| metrics.route(name));
+    let outward = |host: &str| gateway.egress.as_ref().is_some_and(|e| e.opens(host));
+    may_keep_sources(config)?;
     Ok(Shared {
-        routes: routes.map_err(StartError::Route)?,
+        routes: routes.map_err(StartError::Route)?.outward(outward),
+        transparent: gateway.transparent,
+        egress: egress::Egress::new(gateway, &metrics.egress)?,
         limits: Arc::new(config.limits.clone()),
         unrouted: metrics.route("-"),
         hold: body::hold::HoldBudget::new(config.limits.hold_budget),
@@ -150,6 +176,19 @@ fn share(
         metrics,
         link,
     })
+}
+
+/// Whether connections can come from clients' addresses, where they are to: known at the start,
+/// and not by the first client.
+fn may_keep_sources(config: &Config) -> Result<(), StartError> {
+    let keeps = |b: &config::Backend| b.original.as_ref().is_some_and(|o| o.keep_source);
+    if !config.backends.iter().any(keeps) {
+        return Ok(());
+    }
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    let may = upstream::original::make_transparent(&SockRef::from(&socket), any);
+    may.map_err(StartError::Transparent)
 }
 
 /// Counters of the policies of requests. Those of answers restore what the request has brought.

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{self, Door};
-use super::listen::{self, Accepted};
+use super::listen::{self, Accepted, Entrance};
 use super::serve;
 use super::shared::Worker;
 use crate::limits;
@@ -34,6 +34,7 @@ use crate::limits;
 /// A gateway at work. Dropped without [`Running::drain`], it stops at once.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    egress: Vec<SocketAddr>,
     door: Arc<Door>,
     accepting: CancellationToken,
     serving: CancellationToken,
@@ -52,13 +53,19 @@ pub fn control() -> io::Result<Runtime> {
 ///
 /// # Errors
 /// A thread or runtime cannot be made.
-pub fn start(listeners: Vec<TcpListener>, door: Door, workers: Vec<Worker>) -> io::Result<Running> {
+pub fn start(
+    listeners: Vec<(Entrance, TcpListener)>,
+    door: Door,
+    workers: Vec<Worker>,
+) -> io::Result<Running> {
     let door = Arc::new(door);
+    let of = |entrance| {
+        let its = listeners.iter().filter(move |(one, _)| *one == entrance);
+        its.filter_map(|(_, l)| l.local_addr().ok()).collect()
+    };
     let mut running = Running {
-        addresses: listeners
-            .iter()
-            .filter_map(|l| l.local_addr().ok())
-            .collect(),
+        addresses: of(Entrance::Door),
+        egress: of(Entrance::Egress),
         door: door.clone(),
         accepting: CancellationToken::new(),
         serving: CancellationToken::new(),
@@ -100,6 +107,11 @@ pub fn start(listeners: Vec<TcpListener>, door: Door, workers: Vec<Worker>) -> i
 impl Running {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where CONNECT is spoken.
+    pub fn egress_addresses(&self) -> &[SocketAddr] {
+        &self.egress
     }
 
     /// What lets clients in: its TLS files can be read again at any time (they also are whenever
@@ -178,7 +190,13 @@ fn take(
         let _place = accepted.place;
         let metrics = worker.shared.metrics.clone();
         metrics.connections.inc();
-        serve::connection(stream, accepted.peer, worker, door, stop).await;
+        match accepted.entrance {
+            Entrance::Door => serve::connection(stream, accepted.peer, worker, door, stop).await,
+            // Boxed: most connections are not of this sort.
+            Entrance::Egress => {
+                Box::pin(serve::outward(stream, accepted.peer, worker, door, stop)).await;
+            }
+        }
         metrics.connections.dec();
     });
 }

@@ -20,13 +20,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
+use super::door::counts::Reason;
 use super::door::roll::Member;
-use super::door::{Door, Guest};
+use super::door::{Bypath, Door, Guest};
+use super::egress::Arrival;
 use super::exchange::exchange;
 use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
+use super::upstream::original::{self, Aim};
 use crate::config::Limits;
 use crate::error::Code;
 use crate::limits;
@@ -47,6 +50,10 @@ pub struct Conn {
     /// personal data, so never logged.
     pub source: SocketAddr,
     pub clock: Arc<Clock>,
+    /// How it came, if not by name.
+    pub way: Bypath,
+    /// Where a redirected client meant to go.
+    pub aim: Option<Arc<Aim>>,
     /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
     pub delivery: Option<Arc<Delivery>>,
 }
@@ -62,20 +69,55 @@ pub async fn connection(
     let _open = worker.shared.metrics.client_connection();
     // Without it Nagle's algorithm holds the last part of an answer back.
     let _ = tcp.set_nodelay(true);
+    let transparent = worker.shared.transparent;
+    let original = transparent.and_then(|how| original::destination(&tcp, how));
     let entered = tokio::select! {
         entered = door.enter(tcp, peer, &stop) => entered,
         () = stop.cancelled() => return,
     };
     drop(door);
-    let guest = match entered {
-        Ok(guest) => guest,
-        Err(reason) => {
-            let metrics = &worker.shared.metrics;
-            metrics.handshakes_failed.inc();
-            metrics.door.turned_away(reason);
-            return;
+    match entered {
+        Ok(mut guest) => {
+            guest.way.original = original;
+            serve(guest, worker, stop).await;
         }
+        Err(reason) => turned_away(&worker, reason),
+    }
+}
+
+/// As [`connection`], for one that came to the egress proxy.
+pub async fn outward(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    worker: Arc<Worker>,
+    door: Arc<Door>,
+    stop: CancellationToken,
+) {
+    let Some(egress) = worker.shared.egress.clone() else {
+        return;
     };
+    let _open = worker.shared.metrics.client_connection();
+    let _ = tcp.set_nodelay(true);
+    let arrived = tokio::select! {
+        arrived = egress.arrive(tcp, peer, &worker, &door) => arrived,
+        () = stop.cancelled() => return,
+    };
+    drop((egress, door));
+    match arrived {
+        Ok(Arrival::Guest(guest)) => serve(*guest, worker, stop).await,
+        Ok(Arrival::Tunnel(tunnel)) => tunnel.run(&stop, worker.shared.limits.drain_time).await,
+        Ok(Arrival::Refused) => {}
+        Err(reason) => turned_away(&worker, reason),
+    }
+}
+
+fn turned_away(worker: &Worker, reason: Reason) {
+    let metrics = &worker.shared.metrics;
+    metrics.handshakes_failed.inc();
+    metrics.door.turned_away(reason);
+}
+
+async fn serve(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     if guest.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_h2(guest, worker, stop).await;
     } else {
@@ -201,9 +243,19 @@ impl Conn {
     fn new(worker: Arc<Worker>, guest: &Guest, delivery: Option<Arc<Delivery>>) -> Arc<Self> {
         let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        let sni = session.server_name().map(str::to_owned);
+        let aim = guest.way.original.map(|to| {
+            Arc::new(Aim {
+                to,
+                client: guest.source,
+                name: sni.clone(),
+            })
+        });
         Arc::new(Self {
             peer: certificate.and_then(|c| Peer::from_certificate(c).ok()),
-            sni: session.server_name().map(str::to_owned),
+            sni,
+            way: guest.way,
+            aim,
             source: guest.source,
             clock: Arc::new(Clock::default()),
             worker,

@@ -17,6 +17,7 @@ pub mod facts;
 pub mod files;
 pub mod identity;
 pub mod issue;
+pub mod mint;
 pub mod reload;
 pub mod server;
 pub mod sni;

@@ -114,6 +114,7 @@ impl Backend {
             server_name: None,
             identity: None,
             care: config::Care::default(),
+            original: None,
         }
     }
 }

@@ -106,6 +106,8 @@ pub fn config(
             workers: 1,
             access_log: true,
             listen_when: config::ListenWhen::AtOnce,
+            transparent: None,
+            egress: None,
         }),
         vault: None,
         backends: vec![backend.config(certificates)],

@@ -79,7 +79,17 @@ pub(super) fn proxy_protocol(gateway: &Table<'_>) -> Option<Option<ProxyProtocol
         );
     }
     let trusted: Vec<Network> = (texts.iter())
-        .filter_map(|text| network(text, findings))
+        .filter_map(|text| network(text, findings).map(|network| (text, network)))
+        .inspect(|(text, network)| {
+            if network.bits == 0 {
+                findings.warn(
+                    &text.place,
+                    "everybody may say whose connection it is",
+                    "name the addresses of your load balancers, and let nobody else reach the gateway",
+                );
+            }
+        })
+        .map(|(_, network)| network)
         .collect();
     let required = table.boolean("required").unwrap_or(true);
     table.finish();
@@ -88,7 +98,7 @@ pub(super) fn proxy_protocol(gateway: &Table<'_>) -> Option<Option<ProxyProtocol
 }
 
 /// `10.0.0.0/8`, `fd00::/8`, or one address.
-fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
+pub(super) fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
     let (address, bits) = match text.value.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
         None => (text.value, None),
@@ -117,13 +127,6 @@ fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
         return wrong(format!(
             "the address has bits beyond its /{bits}; write \"{base}/{bits}\""
         ));
-    }
-    if bits == 0 {
-        findings.warn(
-            &text.place,
-            "everybody may say whose connection it is",
-            "name the addresses of your load balancers, and let nobody else reach the gateway",
-        );
     }
     Some(Network { address, bits })
 }

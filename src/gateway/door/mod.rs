@@ -20,11 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,17 @@ pub struct Guest {
     pub member: Option<Member>,
     /// Among the connections of its address.
     pub place: Place,
+    /// How it came, if it did not come by name.
+    pub way: Bypath,
+}
+
+/// How a client came that did not mean to talk to the gateway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bypath {
+    /// By CONNECT to this port of the host that it named in its handshake.
+    pub portal: Option<u16>,
+    /// Redirected on its way to this address.
+    pub original: Option<SocketAddr>,
 }
 
 impl Door {
@@ -102,37 +114,74 @@ impl Door {
         stop: &CancellationToken,
     ) -> Result<Guest, Reason> {
         let source = self.source(&mut tcp, peer).await?;
-        let Some(at_home) = self.places.enter(source.ip()) else {
-            return Err(Reason::Crowd);
-        };
+        let at_home = self.place(source)?;
         let deadline = Instant::now() + self.handshake_time;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
         let serving = self.tls.current();
         let admitted = (serving.certificates).admit(hello.client_hello().server_name());
         if let Err(stranger) = admitted {
-            let mut tcp = hello.io;
-            // Whether it arrives is the client's matter.
-            let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
-            let _ = tcp.shutdown().await;
+            turn_away(hello.io, deadline).await;
             return Err(match stranger {
                 Stranger::UnknownName => Reason::UnknownName,
                 Stranger::NoName => Reason::NoName,
             });
         }
-        let place = timeout_at(deadline, self.handshakes.acquire());
-        let Ok(Ok(place)) = place.await else {
-            return Err(Reason::Busy);
-        };
-        let stream = within(deadline, hello.into_stream(serving.config.clone())).await?;
-        drop(place);
+        let stream = self.shake(hello, serving.config.clone(), deadline).await?;
         let member = self.member(&stream, &serving, stop)?;
         Ok(Guest {
             stream,
             source,
             member,
             place: at_home,
+            way: Bypath::default(),
         })
+    }
+
+    /// A place among the connections of this client's address.
+    ///
+    /// # Errors
+    /// [`Reason::Crowd`].
+    pub fn place(&self, source: SocketAddr) -> Result<Place, Reason> {
+        self.places.enter(source.ip()).ok_or(Reason::Crowd)
+    }
+
+    /// TLS with a client that has said where it wants to go, and must ask for that host now.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub async fn meet(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        config: Arc<ServerConfig>,
+    ) -> Result<TlsStream<TcpStream>, Reason> {
+        let deadline = Instant::now() + self.handshake_time;
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
+        let hello = within(deadline, hello).await?;
+        let reason = match hello.client_hello().server_name() {
+            Some(name) if name == host => None,
+            Some(_) => Some(Reason::UnknownName),
+            None => Some(Reason::NoName),
+        };
+        if let Some(reason) = reason {
+            turn_away(hello.io, deadline).await;
+            return Err(reason);
+        }
+        self.shake(hello, config, deadline).await
+    }
+
+    async fn shake(
+        &self,
+        hello: StartHandshake<TcpStream>,
+        config: Arc<ServerConfig>,
+        deadline: Instant,
+    ) -> Result<TlsStream<TcpStream>, Reason> {
+        let place = timeout_at(deadline, self.handshakes.acquire());
+        let Ok(Ok(_place)) = place.await else {
+            return Err(Reason::Busy);
+        };
+        within(deadline, hello.into_stream(config)).await
     }
 
     /// Reads the TLS files again, and asks those with a certificate to leave whom the new CA or
@@ -212,6 +261,12 @@ impl Door {
         }
         Ok(Some(member))
     }
+}
+
+/// Tells a client that nobody here has the name it asked for. Whether that arrives is its matter.
+async fn turn_away(mut tcp: TcpStream, deadline: Instant) {
+    let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
+    let _ = tcp.shutdown().await;
 }
 
 /// One step of a handshake.

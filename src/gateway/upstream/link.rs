@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::backend::Backend;
 use super::connect::{Led, Opened};
 use super::names::Names;
+use super::original::Aim;
 use super::pool::Pool;
 use crate::error::Fault;
 use crate::gateway::body::outgoing::Outgoing;
@@ -28,6 +29,8 @@ pub struct Connection {
     pub target: usize,
     /// It has served a request before.
     pub reused: bool,
+    /// The only client connection that it serves; `None`: it serves all.
+    pub aim: Option<Arc<Aim>>,
     task: AbortHandle,
     led: Led,
     born: Moment,
@@ -45,6 +48,7 @@ impl Connection {
             led: opened.led,
             target,
             reused: false,
+            aim: None,
             born: now,
             idle_since: now,
             requests: 0,
@@ -77,6 +81,8 @@ pub struct Place {
     target: Option<usize>,
     /// It is the circuit's probe, and has not told how it ended.
     probe: bool,
+    /// Where its client meant to go, at a backend that is there.
+    pub aim: Option<Arc<Aim>>,
 }
 
 impl Place {
@@ -86,6 +92,7 @@ impl Place {
             pool: pool.clone(),
             target: None,
             probe: false,
+            aim: None,
         }
     }
 
@@ -152,6 +159,11 @@ impl Link {
     /// The authority that stands in this backend's own links.
     pub fn authority(&self) -> &str {
         self.host_header().to_str().unwrap_or_default()
+    }
+
+    /// Whether the backend is where the client meant to go.
+    pub fn is_original(&self) -> bool {
+        self.place.aim.is_some()
     }
 
     fn host_header(&self) -> &HeaderValue {

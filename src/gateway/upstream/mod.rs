@@ -10,6 +10,7 @@
 //! | [`pool`], [`link`] | one worker's connections, and what one exchange has of them |
 //! | [`send`], [`retry`] | **one request, sent again if it may be** |
 //! | [`connect`], [`names`] | new connections, where names lead |
+//! | [`original`] | where a redirected client meant to go |
 //! | [`gate`] | bounded places with a bounded queue |
 //! | [`health`] | active checks |
 //! | [`ejection`], [`circuit`] | what requests teach of an address, of a backend |
@@ -24,6 +25,7 @@ pub mod health;
 pub mod link;
 pub mod metrics;
 pub mod names;
+pub mod original;
 pub mod pool;
 pub mod retry;
 pub mod send;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 pub use self::backend::Backends;
 pub use self::link::Link;
+use self::original::Aim;
 use self::pool::Pool;
 pub use self::send::send;
 use crate::error::Fault;
@@ -53,12 +56,13 @@ impl Upstreams {
         }
     }
 
-    /// A link to this backend: from the pool, else a new one.
+    /// A link to this backend: from the pool, else a new one. `aim`: where the client meant to go,
+    /// if it was redirected.
     ///
     /// # Errors
     /// As [`Pool::link`].
-    pub async fn link(&self, backend: usize) -> Result<Link, Fault> {
-        self.pools[backend].link().await
+    pub async fn link(&self, backend: usize, aim: Option<&Arc<Aim>>) -> Result<Link, Fault> {
+        self.pools[backend].link(aim).await
     }
 
     /// Closes what has been idle for too long. Called once a second.

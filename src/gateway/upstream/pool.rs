@@ -8,8 +8,9 @@
 //! A pool belongs to one backend as configured: its addresses, its CA, the gateway's own
 //! certificate for it. That is the whole principal: no credential of a client is ever bound to a
 //! backend connection (client certificates end here, header fields travel in each request), so
-//! nothing of one client can be left on a connection for the next. The day a client's identity
-//! is forwarded in the connection itself, it becomes part of the key.
+//! nothing of one client can be left on a connection for the next. Where a backend is wherever its
+//! client meant to go, and may see the client's address as the source, the client's connection is
+//! part of the key: another one never gets its connections ([`Aim`]).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,11 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::circuit::Admitted;
-use super::connect::{connect, part};
+use super::connect::{connect, connect_original, part};
 use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
+use super::original::Aim;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
 use crate::limits;
@@ -49,8 +51,11 @@ impl Pool {
     ///
     /// # Errors
     /// [`Code::CircuitOpen`], `BackendFull`, or `BackendUnreachable` when none of the addresses can
-    /// be reached in time.
-    pub async fn link(self: &Arc<Self>) -> Result<Link, Fault> {
+    /// be reached in time; `DestinationRefused` where `aim` is none that the backend takes.
+    pub async fn link(self: &Arc<Self>, aim: Option<&Arc<Aim>>) -> Result<Link, Fault> {
+        if let Some(original) = &self.backend.original {
+            self.backend.outgoing.judge(original, aim)?;
+        }
         if !self.backend.requests.try_enter() {
             Box::pin(self.wait_for_place()).await?;
         }
@@ -62,7 +67,10 @@ impl Pool {
         }
         let target = self.backend.choose(0, self.random());
         place.goes_to(target);
-        match self.take(target) {
+        if self.backend.original.is_some() {
+            place.aim = aim.cloned();
+        }
+        match self.take(target, place.aim.as_ref()) {
             Some(connection) if connection.sender.is_ready() => {
                 Ok(place.with(self.reused(connection)))
             }
@@ -89,7 +97,7 @@ impl Pool {
             if matches!(ready.await, Ok(Ok(()))) {
                 return Ok(place.with(self.reused(connection)));
             }
-            next = self.take(target);
+            next = self.take(target, place.aim.as_ref());
         }
         self.fresh(place, &mut 0, Some(target)).await
     }
@@ -128,10 +136,18 @@ impl Pool {
             let until = part(deadline, parts);
             *tried |= 1 << target;
             let slot = Slot::take(backend, target).await.map_err(full)?;
-            match connect(&backend.targets[target].endpoint, until, slot).await {
+            let opened = match (&backend.original, &place.aim) {
+                (Some(original), Some(aim)) => {
+                    connect_original(backend, original, aim, until, slot).await
+                }
+                _ => connect(&backend.targets[target].endpoint, until, slot).await,
+            };
+            match opened {
                 Ok(opened) => {
                     backend.counters.opened.inc();
-                    return Ok(place.with(Connection::new(opened, target)));
+                    let mut connection = Connection::new(opened, target);
+                    connection.aim.clone_from(&place.aim);
+                    return Ok(place.with(connection));
                 }
                 Err(error) => {
                     tracing::debug!(backend = backend.name, url = target, kind = ?error.kind(), "no connection");
@@ -174,17 +190,24 @@ impl Pool {
         some.map(|there| there.remove(0)).is_some()
     }
 
-    /// The youngest connection that is ready; else one that is not yet.
-    fn take(&self, target: usize) -> Option<Connection> {
+    /// The youngest connection that is ready; else one that is not yet. `aim`: of those that belong
+    /// to this client connection.
+    fn take(&self, target: usize, aim: Option<&Arc<Aim>>) -> Option<Connection> {
         let names = &self.backend.targets[target].endpoint.names;
         let mut all = self.lock();
         let idle = &mut all[target];
         idle.retain(|c| !c.sender.is_closed());
-        let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names);
+        let own = |c: &Connection| match (aim, &c.aim) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names) && own(c);
         let ready = idle.iter().rposition(|c| c.sender.is_ready() && fit(c));
-        match ready {
-            Some(at) => Some(idle.swap_remove(at)),
-            None => idle.pop().filter(fit),
+        match (ready, aim) {
+            (Some(at), _) => Some(idle.swap_remove(at)),
+            (None, None) => idle.pop().filter(fit),
+            (None, Some(_)) => idle.iter().rposition(fit).map(|at| idle.swap_remove(at)),
         }
     }
 
