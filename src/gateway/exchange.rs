@@ -58,6 +58,8 @@ async fn forward(
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
     egress::belongs(conn, route, &head)?;
     story.takes_route(index);
+    let backend = route.config.backend;
+    conn.worker.upstreams.judge(backend, conn.aim.as_ref())?;
     if !route.config.slow {
         body.must_keep_pace();
     }
@@ -93,7 +95,6 @@ async fn forward(
 
     // Upstream.
     let sending = story.step(Step::Upstream);
-    let backend = route.config.backend;
     let link = conn.worker.upstreams.link(backend, conn.aim.as_ref()).await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {

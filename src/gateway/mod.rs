@@ -85,7 +85,7 @@ pub enum StartError {
         error: io::Error,
     },
     #[error(
-        "this process may not use other machines' addresses ({0}), which `transparent = \"tproxy\"` and `source = \"client\"` need: give it CAP_NET_ADMIN, as docs/transparent.md shows"
+        "this process may not use other machines' addresses ({0}), which `transparent = \"tproxy\"` and `source = \"client\"` need: give it CAP_NET_RAW, as docs/transparent.md shows"
     )]
     Transparent(io::Error),
     #[error("{0}")]

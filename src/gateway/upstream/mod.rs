@@ -56,6 +56,19 @@ impl Upstreams {
         }
     }
 
+    /// Whether this backend is for a client that meant to go there. Asked before anything of its
+    /// body is looked at.
+    ///
+    /// # Errors
+    /// [`Code::DestinationRefused`](crate::error::Code::DestinationRefused).
+    pub fn judge(&self, backend: usize, aim: Option<&Arc<Aim>>) -> Result<(), Fault> {
+        let backend = &self.pools[backend].backend;
+        match &backend.original {
+            None => Ok(()),
+            Some(original) => backend.outgoing.judge(original, aim),
+        }
+    }
+
     /// A link to this backend: from the pool, else a new one. `aim`: where the client meant to go,
     /// if it was redirected.
     ///

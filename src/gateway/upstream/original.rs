@@ -46,7 +46,7 @@ pub fn destination(tcp: &TcpStream, how: Transparent) -> Option<SocketAddr> {
 /// Lets a listening socket take connections to any address, or one that connects come from any.
 ///
 /// # Errors
-/// The process may not (CAP_NET_ADMIN).
+/// The process may not (CAP_NET_RAW, or CAP_NET_ADMIN).
 pub fn make_transparent(socket: &SockRef<'_>, address: SocketAddr) -> io::Result<()> {
     match address {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),

@@ -51,11 +51,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`Code::CircuitOpen`], `BackendFull`, or `BackendUnreachable` when none of the addresses can
-    /// be reached in time; `DestinationRefused` where `aim` is none that the backend takes.
+    /// be reached in time. Who has an `aim` has been judged.
     pub async fn link(self: &Arc<Self>, aim: Option<&Arc<Aim>>) -> Result<Link, Fault> {
-        if let Some(original) = &self.backend.original {
-            self.backend.outgoing.judge(original, aim)?;
-        }
         if !self.backend.requests.try_enter() {
             Box::pin(self.wait_for_place()).await?;
         }
