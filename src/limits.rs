@@ -553,14 +553,12 @@ pub const LEAF_RENEWAL: Duration = Duration::from_secs(12 * 3600);
 pub const LEAF_BEFORE: Duration = Duration::from_secs(3600);
 
 /// Tunnels at once that pass unseen: each costs two sockets and two buffers (`TUNNEL_BUFFER`).
+/// *(`gateway.egress.max_tunnels`)*
 pub const TUNNELS: usize = 1024;
 
 /// A tunnel in which nothing moves, in either direction: longer than what long polls wait.
+/// *(`gateway.egress.tunnel_idle_time`)*
 pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(300);
 
 /// Bytes that a tunnel moves in one step, each way: one TLS record.
 pub const TUNNEL_BUFFER: usize = 16 * 1024;
-
-/// Connections of one client connection to where it meant to go that wait for its next request:
-/// HTTP/2 clients have several requests at once.
-pub const ORIGINAL_IDLE: usize = 8;

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Network;
 
@@ -55,6 +56,10 @@ pub struct Egress {
     pub others: Others,
     /// Ports to which `others = "tunnel"` leads.
     pub tunnel_ports: Vec<u16>,
+    /// Tunnels at once.
+    pub max_tunnels: usize,
+    /// How long nothing may move in one.
+    pub tunnel_idle_time: Duration,
     /// Where tunnels may lead although it is inside: loopback, link-local, private.
     pub private: Vec<Network>,
 }
@@ -109,10 +114,12 @@ fn public(ip: IpAddr) -> bool {
         // Only 2000::/3 is given out for unicast.
         IpAddr::V6(v6) => {
             let [a, b, ..] = v6.segments();
-            let odd = (a == 0x2001 && b < 0x200)
-                || (a == 0x2001 && b == 0xdb8)
-                || a == 0x2002
-                || (a == 0x3fff && b < 0x1000);
+            let odd = match a {
+                0x2001 => b < 0x200 || b == 0xdb8,
+                0x2002 => true,
+                0x3fff => b < 0x1000,
+                _ => false,
+            };
             a & 0xe000 == 0x2000 && !odd
         }
     }
@@ -125,19 +132,58 @@ mod tests {
     #[test]
     fn proxy_09_inside_is_not_the_public_internet() {
         for inside in [
-            "0.0.0.0", "10.1.2.3", "127.0.0.1", "100.64.0.1", "169.254.169.254", "172.16.0.1",
-            "172.31.255.255", "192.168.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1",
-            "198.51.100.7", "203.0.113.9", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::",
-            "::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1", "fe80::1", "fc00::1",
-            "fd12::1", "ff02::1", "2001:db8::1", "2001::1", "2002:a00:1::", "3fff:1::1", "::10.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "127.0.0.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::a00:1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:a00:1::",
+            "3fff:1::1",
+            "::10.0.0.1",
         ] {
-            assert!(!public(inside.parse::<IpAddr>().unwrap().to_canonical()), "{inside}");
+            assert!(
+                !public(inside.parse::<IpAddr>().unwrap().to_canonical()),
+                "{inside}"
+            );
         }
         for outside in [
-            "1.1.1.1", "9.9.9.9", "100.63.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1",
-            "::ffff:1.1.1.1", "2606:4700::1111", "2a00:1450::1", "2001:4860::8888",
+            "1.1.1.1",
+            "9.9.9.9",
+            "100.63.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "::ffff:1.1.1.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "2001:4860::8888",
         ] {
-            assert!(public(outside.parse::<IpAddr>().unwrap().to_canonical()), "{outside}");
+            assert!(
+                public(outside.parse::<IpAddr>().unwrap().to_canonical()),
+                "{outside}"
+            );
         }
     }
 

@@ -95,7 +95,11 @@ async fn forward(
 
     // Upstream.
     let sending = story.step(Step::Upstream);
-    let link = conn.worker.upstreams.link(backend, conn.aim.as_ref()).await?;
+    let link = conn
+        .worker
+        .upstreams
+        .link(backend, conn.aim.as_ref())
+        .await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,

@@ -25,7 +25,9 @@ mod tests {
     fn proxy_09_own_addresses_are_known() {
         assert!(is_own([127, 0, 0, 1].into()) && is_own([127, 9, 9, 9].into()));
         assert!(!is_own([192, 0, 2, 1].into()));
-        let all: Vec<SocketAddr> = ["0.0.0.0:8443", "10.0.0.5:443"].map(|a| a.parse().unwrap()).into();
+        let all: Vec<SocketAddr> = ["0.0.0.0:8443", "10.0.0.5:443"]
+            .map(|a| a.parse().unwrap())
+            .into();
         let listening = |text: &str| is_listening(&all, text.parse().unwrap());
         assert!(listening("127.0.0.1:8443") && listening("10.0.0.5:443"));
         assert!(!listening("127.0.0.1:443") && !listening("192.0.2.1:8443"));

@@ -112,8 +112,7 @@ impl Mint {
         let mut chain = vec![leaf];
         chain.extend(self.chain.iter().cloned());
         let wrong = |e: &dyn std::fmt::Display| TlsError::new(&self.file, e.to_string());
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider()).map_err(|e| wrong(&e))?;
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|e| wrong(&e))?;
         // Its tickets end with it: each has a ticketer of its own.
         let trust = Trust::load(&ServerTls {
             certificate: self.file.clone(),
@@ -265,18 +264,32 @@ mod tests {
         let cases: [(&str, Change); 10] = [
             ("no name constraints", |p| p.name_constraints = None),
             ("CA:TRUE", |p| p.is_ca = IsCa::ExplicitNoCa),
-            ("pathlen:0", |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-            ("pathlen:0", |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1))),
-            ("keyCertSign", |p| p.key_usages = vec![KeyUsagePurpose::CrlSign]),
+            ("pathlen:0", |p| {
+                p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
+            }),
+            ("pathlen:0", |p| {
+                p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1))
+            }),
+            ("keyCertSign", |p| {
+                p.key_usages = vec![KeyUsagePurpose::CrlSign]
+            }),
             ("`example`", |p| {
                 let names = p.name_constraints.as_mut().unwrap();
                 names.permitted_subtrees = vec![GeneralSubtree::DnsName("example".to_owned())];
             }),
             ("`lab.test`", |p| {
-                p.name_constraints.as_mut().unwrap().permitted_subtrees.pop();
+                p.name_constraints
+                    .as_mut()
+                    .unwrap()
+                    .permitted_subtrees
+                    .pop();
             }),
             ("no DNS names at all", |p| {
-                p.name_constraints.as_mut().unwrap().permitted_subtrees.clear();
+                p.name_constraints
+                    .as_mut()
+                    .unwrap()
+                    .permitted_subtrees
+                    .clear();
             }),
             ("addresses", |p| {
                 p.name_constraints.as_mut().unwrap().excluded_subtrees.pop();

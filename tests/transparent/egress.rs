@@ -136,11 +136,16 @@ request = "record"
         let page = self.whole.metrics("gateway");
         let line = format!("cryptonym_gateway_{line} ");
         let found = page.lines().find_map(|l| l.strip_prefix(&line));
-        found.unwrap_or_else(|| panic!("no {line} in {page}")).parse().unwrap()
+        found
+            .unwrap_or_else(|| panic!("no {line} in {page}"))
+            .parse()
+            .unwrap()
     }
 
     fn connects(&self, host: &str, outcome: &str) -> u64 {
-        self.count(&format!("egress_connects_total{{host=\"{host}\",outcome=\"{outcome}\"}}"))
+        self.count(&format!(
+            "egress_connects_total{{host=\"{host}\",outcome=\"{outcome}\"}}"
+        ))
     }
 
     /// Lines of the access log about CONNECTs, once there are so many.
@@ -165,10 +170,17 @@ const URL: &str = "https://portal.example/v1/results";
 fn proxy_09_what_leaves_by_connect_arrives_pseudonymised() {
     let way = Way::open("");
     let said = way.whole.expect(&["check"]);
-    for line in ["opens TLS to portal.example", "refuses all other hosts", "127.0.0.1/32"] {
+    for line in [
+        "opens TLS to portal.example",
+        "refuses all other hosts",
+        "127.0.0.1/32",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    assert!(!said.contains("no certificate of the gateway is made"), "{said}");
+    assert!(
+        !said.contains("no certificate of the gateway is made"),
+        "{said}"
+    );
 
     // HTTP/2 inside, as with any TLS server.
     let said = expect(&mut way.through(post(URL, &way.ca)));
@@ -210,10 +222,16 @@ fn proxy_09_what_leaves_by_connect_arrives_pseudonymised() {
     assert_eq!(way.connects("portal.example", "opened"), 5);
     for line in way.log(5) {
         assert_eq!(line["host"], "portal.example");
-        assert_eq!((line["status"].as_u64(), &line["code"]), (Some(200), &"-".into()));
+        assert_eq!(
+            (line["status"].as_u64(), &line["code"]),
+            (Some(200), &"-".into())
+        );
     }
     let log = fs::read_to_string(way.whole.log("gateway")).unwrap();
-    assert!(!log.contains(CLEAR) && !log.contains("127.0.0.1\""), "{log}");
+    assert!(
+        !log.contains(CLEAR) && !log.contains("127.0.0.1\""),
+        "{log}"
+    );
 }
 
 #[test]
@@ -223,12 +241,23 @@ fn proxy_09_a_certificate_is_of_the_day_and_for_its_host_alone() {
     let begin = said.find("-----BEGIN CERTIFICATE-----").expect(&said);
     let end = said.find("-----END CERTIFICATE-----").unwrap();
     let leaf = way.ca.with_file_name("leaf.pem");
-    fs::write(&leaf, format!("{}-----END CERTIFICATE-----\n", &said[begin..end])).unwrap();
+    fs::write(
+        &leaf,
+        format!("{}-----END CERTIFICATE-----\n", &said[begin..end]),
+    )
+    .unwrap();
     let verify = |leaf: &Path, host: Option<&str>| {
         let mut command = Command::new("openssl");
         command.args(["verify", "-x509_strict", "-purpose", "sslserver"]);
         command.args(host.map(|host| ["-verify_hostname", host]).iter().flatten());
-        text(&command.arg("-CAfile").arg(&way.ca).arg(leaf).output().unwrap())
+        text(
+            &command
+                .arg("-CAfile")
+                .arg(&way.ca)
+                .arg(leaf)
+                .output()
+                .unwrap(),
+        )
     };
     let said = verify(&leaf, Some("portal.example"));
     assert!(said.contains("leaf.pem: OK"), "{said}");
@@ -242,7 +271,12 @@ fn proxy_09_a_certificate_is_of_the_day_and_for_its_host_alone() {
     let mut later = Command::new("openssl");
     later.args(["x509", "-noout", "-checkend", "86500", "-in"]);
     assert!(!later.arg(&leaf).output().unwrap().status.success());
-    for line in ["DNS:portal.example\n", "CA:FALSE", "prime256v1", "TLS Web Server Authentication"] {
+    for line in [
+        "DNS:portal.example\n",
+        "CA:FALSE",
+        "prime256v1",
+        "TLS Web Server Authentication",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
     // The same one again, and a key that never was in a file.
@@ -251,24 +285,57 @@ fn proxy_09_a_certificate_is_of_the_day_and_for_its_host_alone() {
     let mut files = Command::new("grep");
     files.args(["-rl", "PRIVATE KEY", way.whole.folder().to_str().unwrap()]);
     let files = expect(&mut files);
-    assert!(files.contains("egress-ca.key") && !files.contains("leaf"), "{files}");
+    assert!(
+        files.contains("egress-ca.key") && !files.contains("leaf"),
+        "{files}"
+    );
 
     // Whoever has the CA's key can sign for others; nobody takes it.
     for (names, why) in [
         ("DNS:other.example", "permitted subtree violation"),
-        ("DNS:portal.example,DNS:other.example", "permitted subtree violation"),
-        ("DNS:portal.example,IP:192.0.2.1", "excluded subtree violation"),
+        (
+            "DNS:portal.example,DNS:other.example",
+            "permitted subtree violation",
+        ),
+        (
+            "DNS:portal.example,IP:192.0.2.1",
+            "excluded subtree violation",
+        ),
         ("DNS:portal.example", "forged.pem: OK"),
     ] {
         let forged = way.ca.with_file_name("forged.pem");
         let mut forge = Command::new("openssl");
-        forge.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        forge.args(["-nodes", "-keyout", "/dev/null", "-subj", "/CN=forged", "-days", "1"]);
-        forge.args(["-config", "/dev/null", "-addext", &format!("subjectAltName={names}")]);
+        forge.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ]);
+        forge.args([
+            "-nodes",
+            "-keyout",
+            "/dev/null",
+            "-subj",
+            "/CN=forged",
+            "-days",
+            "1",
+        ]);
+        forge.args([
+            "-config",
+            "/dev/null",
+            "-addext",
+            &format!("subjectAltName={names}"),
+        ]);
         forge.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         forge.args(["-addext", "authorityKeyIdentifier=keyid"]);
         forge.args(["-addext", "subjectKeyIdentifier=hash"]);
-        forge.arg("-CA").arg(&way.ca).arg("-CAkey").arg(way.ca.with_extension("key"));
+        forge
+            .arg("-CA")
+            .arg(&way.ca)
+            .arg("-CAkey")
+            .arg(way.ca.with_extension("key"));
         expect(forge.arg("-out").arg(&forged));
         let said = verify(&forged, None);
         assert!(said.contains(why), "{names}: {said}");
@@ -300,7 +367,10 @@ fn proxy_09_connect_handshake_and_host_name_the_same_portal() {
     assert_eq!(way.portal.seen().len(), 2);
     // What came by CONNECT takes the routes of its host, and nobody else does.
     let said = expect(&mut way.through(post("https://portal.example/inward", &way.ca)));
-    assert!(said.contains("no-route") && last(&said).starts_with("404"), "{said}");
+    assert!(
+        said.contains("no-route") && last(&said).starts_with("404"),
+        "{said}"
+    );
     let gate = way.whole.gateway_address;
     let door = way.whole.cert("gateway-ca.pem");
     let said = expect(&mut post(&format!("https://{gate}/inward"), &door));
@@ -334,33 +404,92 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
     assert_eq!(way.connects("other", "refused-host"), 5);
     assert_eq!(way.connects("localhost", "refused-address"), 1);
     let line = way.log(6).pop().unwrap();
-    assert_eq!((&line["host"], &line["code"]), (&"localhost".into(), &"refused-address".into()));
+    assert_eq!(
+        (&line["host"], &line["code"]),
+        (&"localhost".into(), &"refused-address".into())
+    );
 
     // Heads that cannot be trusted, and what is no CONNECT.
     for (head, status, code) in [
-        ("GET http://portal.example/ HTTP/1.1\r\nhost: portal.example\r\n", 405, "egress-connect-only"),
-        ("POST / HTTP/1.1\r\nhost: portal.example\r\ncontent-length: 0\r\n", 405, "egress-connect-only"),
-        ("CONNECT portal.example HTTP/1.1\r\nhost: portal.example\r\n", 400, "bad-request"),
-        ("CONNECT portal.example:0 HTTP/1.1\r\nhost: portal.example:0\r\n", 400, "bad-request"),
-        ("CONNECT portal.example.:443 HTTP/1.1\r\nhost: portal.example.:443\r\n", 400, "bad-request"),
-        ("CONNECT u@portal.example:443 HTTP/1.1\r\nhost: portal.example:443\r\n", 400, "bad-request"),
-        ("CONNECT portal.example:443 HTTP/1.1\r\nhost: other.example:443\r\n", 400, "bad-request"),
-        ("CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\nhost: portal.example\r\n", 400, "bad-request"),
-        ("CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\ncontent-length: 5\r\n", 400, "bad-request"),
-        ("CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\ntransfer-encoding: chunked\r\n", 400, "bad-request"),
+        (
+            "GET http://portal.example/ HTTP/1.1\r\nhost: portal.example\r\n",
+            405,
+            "egress-connect-only",
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: portal.example\r\ncontent-length: 0\r\n",
+            405,
+            "egress-connect-only",
+        ),
+        (
+            "CONNECT portal.example HTTP/1.1\r\nhost: portal.example\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example:0 HTTP/1.1\r\nhost: portal.example:0\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example.:443 HTTP/1.1\r\nhost: portal.example.:443\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT u@portal.example:443 HTTP/1.1\r\nhost: portal.example:443\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example:443 HTTP/1.1\r\nhost: other.example:443\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\nhost: portal.example\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\ncontent-length: 5\r\n",
+            400,
+            "bad-request",
+        ),
+        (
+            "CONNECT portal.example:443 HTTP/1.1\r\nhost: portal.example\r\ntransfer-encoding: chunked\r\n",
+            400,
+            "bad-request",
+        ),
     ] {
         let said = way.raw(&format!("{head}\r\n"));
-        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {said}");
+        assert!(
+            said.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head}: {said}"
+        );
         assert!(said.contains(code), "{head}: {said}");
     }
-    let big = format!("CONNECT portal.example:443 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(9000));
+    let big = format!(
+        "CONNECT portal.example:443 HTTP/1.1\r\nx: {}\r\n\r\n",
+        "y".repeat(9000)
+    );
     assert!(way.raw(&big).starts_with("HTTP/1.1 431 "));
-    assert!(way.raw("\x16\x03\x01\x02\x00\x01\r\n\r\n").starts_with("HTTP/1.1 400 "));
-    assert_eq!(way.connects("other", "refused-request") + way.connects("portal.example", "refused-request"), 12);
+    assert!(
+        way.raw("\x16\x03\x01\x02\x00\x01\r\n\r\n")
+            .starts_with("HTTP/1.1 400 ")
+    );
+    assert_eq!(
+        way.connects("other", "refused-request")
+            + way.connects("portal.example", "refused-request"),
+        12
+    );
 
     // Who is in no network of `clients` gets no answer.
     let mut stranger = way.through(post(URL, &way.ca));
-    let output = stranger.args(["--interface", "127.0.0.2"]).output().unwrap();
+    let output = stranger
+        .args(["--interface", "127.0.0.2"])
+        .output()
+        .unwrap();
     assert_eq!(last(&String::from_utf8_lossy(&output.stdout)), "000 0 000");
     assert_eq!(way.connects("other", "refused-client"), 1);
     assert!(way.portal.seen().is_empty() && way.other.seen().is_empty());
@@ -370,7 +499,8 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
 
 #[test]
 fn proxy_09_listed_tunnels_pass_untouched() {
-    let way = Way::open("tunnel_hosts = [\"localhost:OTHER\"]\nprivate = [\"127.0.0.0/8\", \"::1\"]");
+    let way =
+        Way::open("tunnel_hosts = [\"localhost:OTHER\"]\nprivate = [\"127.0.0.0/8\", \"::1\"]");
     let url = format!("https://localhost:{}/any", way.other.port);
     let said = expect(&mut way.through(post(&url, &way.theirs.file)));
     assert_eq!(last(&said), "201 1.1 200", "{said}");
@@ -381,7 +511,12 @@ fn proxy_09_listed_tunnels_pass_untouched() {
     let said = way.openssl("localhost", way.other.port, Some("localhost"));
     let own = fs::read_to_string(way.theirs.dir.join("other.pem")).unwrap();
     assert!(said.contains(own.trim()), "{said}");
-    let sent = way.log(2).iter().map(|line| line["in"].as_u64().unwrap()).max().unwrap();
+    let sent = way
+        .log(2)
+        .iter()
+        .map(|line| line["in"].as_u64().unwrap())
+        .max()
+        .unwrap();
     assert!(sent > 300, "{sent}");
     assert_eq!(way.connects("localhost", "tunnelled"), 2);
     assert_eq!(way.count("egress_tunnels_open"), 0);
@@ -389,16 +524,61 @@ fn proxy_09_listed_tunnels_pass_untouched() {
     assert!(way.count("egress_tunnel_bytes_total{direction=\"in\"}") > 300);
     // Not to the gateway itself, although it stands in `private`.
     let gate = way.whole.gateway_address.port();
-    assert_eq!(way.connect(&format!("https://localhost:{gate}/inward")), "000 0 403");
+    assert_eq!(
+        way.connect(&format!("https://localhost:{gate}/inward")),
+        "000 0 403"
+    );
+}
+
+#[test]
+fn proxy_09_silence_and_crowds_come_to_an_end() {
+    let way = Way::open(
+        "tunnel_hosts = [\"localhost:OTHER\"]\nprivate = [\"127.0.0.0/8\", \"::1\"]\nmax_tunnels = 1\ntunnel_idle_time = \"2s\"\n[limits]\nhead_time = \"1s\"",
+    );
+    // A head that never ends.
+    let began = Instant::now();
+    assert_eq!(way.raw("CONNECT portal.example:443 HTTP/1.1\r\nhost"), "");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(way.connects("other", "slow"), 1);
+    // A tunnel in which nothing moves takes the only place, for a while.
+    let port = way.other.port;
+    let mut silent = TcpStream::connect(way.proxy).unwrap();
+    silent
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    write!(
+        silent,
+        "CONNECT localhost:{port} HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = [0; 12];
+    silent.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(way.count("egress_tunnels_open"), 1);
+    let url = format!("https://localhost:{port}/any");
+    assert_eq!(way.connect(&url), "000 0 503");
+    let mut rest = Vec::new();
+    let reset = silent.read_to_end(&mut rest).unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+    let said = expect(&mut way.through(post(&url, &way.theirs.file)));
+    assert_eq!(last(&said), "201 1.1 200", "{said}");
+    let count = |outcome| way.connects("localhost", outcome);
+    assert_eq!((count("tunnel-cut"), count("full")), (1, 1));
+    assert_eq!(way.count("connections_open{side=\"client\"}"), 0);
 }
 
 #[test]
 fn proxy_09_others_pass_where_the_configuration_says_so() {
-    let way = Way::open("others = \"tunnel\"\ntunnel_ports = [OTHER, 8443]\nprivate = [\"127.0.0.0/8\", \"::1\"]");
+    let way = Way::open(
+        "others = \"tunnel\"\ntunnel_ports = [OTHER, 8443]\nprivate = [\"127.0.0.0/8\", \"::1\"]",
+    );
     let said = way.whole.expect(&["check"]);
     assert!(said.contains("passes unseen to all other hosts"), "{said}");
     let one = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(one.contains("hosts that no list has passes unseen"), "{said}");
+    assert!(
+        one.contains("hosts that no list has passes unseen"),
+        "{said}"
+    );
     let json: serde_json::Value =
         serde_json::from_str(&way.whole.expect(&["check", "--json"])).unwrap();
     assert_eq!(json["egress"]["others"], "tunnel");
@@ -437,11 +617,17 @@ fn proxy_09_a_ca_that_could_be_anybody_is_refused_at_the_start() {
         let mut sh = Command::new("sh");
         let changed = change(commands);
         assert_ne!(&changed, commands);
-        expect(sh.args(["-e", "-c", &changed]).current_dir(way.whole.certs()));
+        expect(
+            sh.args(["-e", "-c", &changed])
+                .current_dir(way.whole.certs()),
+        );
         let started = way.whole.cryptonym(&["gateway"]);
         let checked = way.whole.cryptonym(&["check"]);
         assert!(!started.success && !checked.success);
-        (started.stdout + &started.stderr, checked.stdout + &checked.stderr)
+        (
+            started.stdout + &started.stderr,
+            checked.stdout + &checked.stderr,
+        )
     };
     let names = "nameConstraints = critical, @names\n";
     type Change<'a> = &'a dyn Fn(&str) -> String;
@@ -462,7 +648,10 @@ fn proxy_09_a_ca_that_could_be_anybody_is_refused_at_the_start() {
         for said in [started, checked] {
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(said.contains(why), "{why}: {said}");
-            assert!(said.contains("docs/transparent.md shows how to make one"), "{said}");
+            assert!(
+                said.contains("docs/transparent.md shows how to make one"),
+                "{said}"
+            );
         }
     }
 }

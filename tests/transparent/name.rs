@@ -34,6 +34,7 @@ backend = "service"
 domain = "improvement"
 request = "record"
 host_upstream = "service.example"
+request_headers = ["user-agent"]
 response_headers = ["x-portal"]
 
 [[route]]
@@ -45,6 +46,7 @@ methods = ["GET", "HEAD"]
 backend = "service"
 
 host_upstream = "service.example"
+request_headers = ["user-agent"]
 response_headers = ["x-portal"]
 {POLICY}"#,
         certificate = pair.certificate.display(),

@@ -28,22 +28,28 @@ const OTHER: &str = "10.9.2.3";
 
 #[test]
 fn proxy_09_redirect_leads_where_the_client_meant_to_go() {
-    as_router("proxy_09_redirect_leads_where_the_client_meant_to_go", || {
-        let way = Way::open("redirect", "gateway", &rules("redirect to"));
-        way.closed_without_a_gateway();
-        way.opened(ROUTER)
-    });
+    as_router(
+        "proxy_09_redirect_leads_where_the_client_meant_to_go",
+        || {
+            let way = Way::open("redirect", "gateway", &rules("redirect to"));
+            way.closed_without_a_gateway();
+            way.opened(ROUTER)
+        },
+    );
 }
 
 #[test]
 fn proxy_09_tproxy_leads_there_from_the_clients_own_address() {
-    as_router("proxy_09_tproxy_leads_there_from_the_clients_own_address", || {
-        let way = Way::open("tproxy", "client", &rules("tproxy ip to"));
-        divert();
-        way.closed_without_a_gateway();
-        way.needs_the_privilege();
-        way.opened(CLIENT)
-    });
+    as_router(
+        "proxy_09_tproxy_leads_there_from_the_clients_own_address",
+        || {
+            let way = Way::open("tproxy", "client", &rules("tproxy ip to"));
+            divert();
+            way.closed_without_a_gateway();
+            way.needs_the_privilege();
+            way.opened(CLIENT)
+        },
+    );
 }
 
 #[test]
@@ -62,14 +68,19 @@ fn as_router(name: &str, test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return test();
     }
-    let may = Command::new("unshare").args(["--net", "true"]).output().unwrap();
+    let may = Command::new("unshare")
+        .args(["--net", "true"])
+        .output()
+        .unwrap();
     assert!(
         may.status.success(),
         "this test makes network namespaces: run it as root ({})",
         text(&may).trim()
     );
     let mut inside = Command::new("timeout");
-    inside.args(["--kill-after=5", "120", "unshare", "--net"]).arg(std::env::current_exe().unwrap());
+    inside
+        .args(["--kill-after=5", "120", "unshare", "--net"])
+        .arg(std::env::current_exe().unwrap());
     inside.args(["--exact", &format!("network::{name}"), "--nocapture"]);
     let output = inside.env(INSIDE, "1").output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
@@ -112,7 +123,11 @@ impl Machine {
     /// On the other end of `link`. `own`, `gateway`: addresses.
     fn new(link: &str, near: &str, own: &[&str]) -> Self {
         let mut holder = Command::new("unshare");
-        let holder = holder.args(["--net", "sleep", "180"]).stdin(Stdio::null()).spawn().unwrap();
+        let holder = holder
+            .args(["--net", "sleep", "180"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         let id = holder.id().to_string();
         let space = |who: &str| fs::read_link(format!("/proc/{who}/ns/net")).unwrap();
         let end = Instant::now() + Duration::from_secs(20);
@@ -121,7 +136,10 @@ impl Machine {
             pause(Duration::from_millis(10));
         }
         let machine = Self { holder, id };
-        ip(&format!("link add {link} type veth peer name eth0 netns {}", machine.id));
+        ip(&format!(
+            "link add {link} type veth peer name eth0 netns {}",
+            machine.id
+        ));
         ip(&format!("addr add {near}/24 dev {link}"));
         ip(&format!("link set {link} up"));
         let inside = |words: &str| {
@@ -235,7 +253,10 @@ request = "record"
         let said = expect(&mut way.post(SERVER, "service.example", &way.theirs));
         assert!(said.contains("201"), "{said}");
         let seen = way.server.saw_one();
-        assert_eq!((&seen["body"], &seen["peer"]), (&RECORD.into(), &CLIENT.into()));
+        assert_eq!(
+            (&seen["body"], &seen["peer"]),
+            (&RECORD.into(), &CLIENT.into())
+        );
         nft(rules);
         way
     }
@@ -244,19 +265,28 @@ request = "record"
     fn post(&self, address: &str, name: &str, ca: &Path) -> Command {
         let plain = post(&format!("https://{name}/v1/results"), ca);
         let mut command = self.client.run("curl");
-        command.args(plain.get_args()).args(["--connect-timeout", "3", "--noproxy", "*"]);
+        command
+            .args(plain.get_args())
+            .args(["--connect-timeout", "3", "--noproxy", "*"]);
         command.args(["--resolve", &format!("{name}:443:{address}")]);
         command
     }
 
     /// What curl has printed last: status, version.
     fn sends(&self, address: &str) -> String {
-        let output = self.post(address, "service.example", &self.ours).output().unwrap();
+        let output = self
+            .post(address, "service.example", &self.ours)
+            .output()
+            .unwrap();
         last(&String::from_utf8_lossy(&output.stdout)).to_owned()
     }
 
     fn nothing_passes(&self) {
-        for (address, ca) in [(SERVER, &self.ours), (SERVER, &self.theirs), (OTHER, &self.theirs)] {
+        for (address, ca) in [
+            (SERVER, &self.ours),
+            (SERVER, &self.theirs),
+            (OTHER, &self.theirs),
+        ] {
             let output = self.post(address, "service.example", ca).output().unwrap();
             let code = output.status.code();
             // Refused, or no answer.
@@ -285,7 +315,8 @@ request = "record"
     fn opened(mut self, source: &str) {
         self.whole.start_vault();
         // Of what the kernel asks for, the lesser capability is enough.
-        self.whole.launch_gateway_under(&["setpriv", "--bounding-set", "-net_admin"]);
+        self.whole
+            .launch_gateway_under(&["setpriv", "--bounding-set", "-net_admin"]);
         self.whole.wait_for_gateway();
 
         // The client believes that it talks to the server.
@@ -302,29 +333,45 @@ request = "record"
             let line = page.lines().find_map(|l| l.strip_prefix(&name));
             line.expect("it is counted").parse::<u64>().unwrap()
         };
-        let before = (count("upstream_opened_total"), count("upstream_reused_total"));
+        let before = (
+            count("upstream_opened_total"),
+            count("upstream_reused_total"),
+        );
         let mut twice = self.post(SERVER, "service.example", &self.ours);
         twice.arg("https://service.example/v1/results");
         expect(&mut twice);
         assert_eq!(self.sends(SERVER), "201 2 000");
         assert_eq!(self.server.seen().len(), 3);
-        let after = (count("upstream_opened_total"), count("upstream_reused_total"));
+        let after = (
+            count("upstream_opened_total"),
+            count("upstream_reused_total"),
+        );
         assert_eq!((after.0 - before.0, after.1 - before.1), (2, 1));
 
         // Where it may not lead: a server on no list, the router itself.
         for address in [OTHER, ROUTER] {
-            let output = self.post(address, "service.example", &self.ours).output().unwrap();
+            let output = self
+                .post(address, "service.example", &self.ours)
+                .output()
+                .unwrap();
             let said = text(&output);
             assert!(said.contains("destination-refused"), "{address}: {said}");
             assert!(said.contains("403 2"), "{said}");
         }
         let mut itself = self.client.run("curl");
         let plain = post("https://service.example:8443/v1/results", &self.ours);
-        itself.args(plain.get_args()).args(["--resolve", "service.example:8443:10.9.1.1"]);
+        itself
+            .args(plain.get_args())
+            .args(["--resolve", "service.example:8443:10.9.1.1"]);
         let said = text(&itself.args(["--noproxy", "*"]).output().unwrap());
         assert!(said.contains("destination-refused"), "{said}");
         // A name that nobody here has.
-        let said = text(&self.post(SERVER, "other.example", &self.ours).output().unwrap());
+        let said = text(
+            &self
+                .post(SERVER, "other.example", &self.ours)
+                .output()
+                .unwrap(),
+        );
         assert!(said.contains("unrecognized name"), "{said}");
         assert!(self.server.seen().is_empty() && self.other.seen().is_empty());
 
@@ -333,7 +380,10 @@ request = "record"
             "table ip circle {{\n chain out {{\n  type nat hook output priority -100;\n  ip daddr {SERVER} tcp dport 443 redirect to :8443\n }}\n}}\n"
         ));
         let said = self.sends(SERVER);
-        assert!(said.starts_with("403 ") || said.starts_with("502 "), "{said}");
+        assert!(
+            said.starts_with("403 ") || said.starts_with("502 "),
+            "{said}"
+        );
         assert!(self.server.seen().is_empty());
         expect(Command::new("nft").args(["delete", "table", "ip", "circle"]));
         assert_eq!(self.sends(SERVER), "201 2 000");

@@ -49,12 +49,18 @@ fn proxy_09_configurations_without_sense_are_refused() {
     let how = |text: &str| GATEWAY.replace("[gateway]\n", &format!("[gateway]\n{text}\n"));
     let redirected = how("transparent = \"redirect\"");
     let good = parse(&format!("{redirected}{ORIGINAL}{ROUTE}")).unwrap();
-    assert_eq!(good.gateway.unwrap().transparent, Some(Transparent::Redirect));
+    assert_eq!(
+        good.gateway.unwrap().transparent,
+        Some(Transparent::Redirect)
+    );
     let original = good.backends[0].original.clone().unwrap();
     assert!(original.https && !original.keep_source && original.ports == [443]);
     let good = parse(&format!("{GATEWAY}{EGRESS}{URLS}{ROUTE}")).unwrap();
     let egress = good.gateway.unwrap().egress.unwrap();
-    assert_eq!((egress.others, egress.tunnel_ports), (Others::Refuse, vec![443]));
+    assert_eq!(
+        (egress.others, egress.tunnel_ports),
+        (Others::Refuse, vec![443])
+    );
 
     let original = |text: &str| ORIGINAL.replace("region", &format!("{text}\nregion"));
     let outward = |text: &str| format!("{EGRESS}{text}\n");
@@ -62,42 +68,119 @@ fn proxy_09_configurations_without_sense_are_refused() {
     let leaving = |egress: String| format!("{GATEWAY}{egress}{URLS}{ROUTE}");
     for (text, why) in [
         // Nobody says where clients meant to go.
-        (format!("{GATEWAY}{ORIGINAL}{ROUTE}"), "nothing says where that is"),
-        (format!("{redirected}{EGRESS}{ORIGINAL}{ROUTE}"), "nothing says where that is"),
         (
-            format!("{}{ORIGINAL}{ROUTE}", how("transparent = \"tproxy\"\nproxy_protocol = { trusted = [\"10.0.0.1\"] }")),
+            format!("{GATEWAY}{ORIGINAL}{ROUTE}"),
+            "nothing says where that is",
+        ),
+        (
+            format!("{redirected}{EGRESS}{ORIGINAL}{ROUTE}"),
+            "nothing says where that is",
+        ),
+        (
+            format!(
+                "{}{ORIGINAL}{ROUTE}",
+                how("transparent = \"tproxy\"\nproxy_protocol = { trusted = [\"10.0.0.1\"] }")
+            ),
             "the load balancer's own",
         ),
-        (format!("{}{ORIGINAL}{ROUTE}", how("transparent = \"yes\"")), "`yes` is no way to redirect"),
-        // Open relays.
-        (aimed(ORIGINAL.replace("networks = [\"10.9.2.0/24\"]\n", "")), "open relay"),
-        (aimed(ORIGINAL.replace("10.9.2.0/24", "0.0.0.0/0")), "open relay"),
-        (aimed(ORIGINAL.replace("10.9.2.0/24", "::/0")), "open relay"),
-        (aimed(ORIGINAL.replace("10.9.2.0/24", "10.9.2.1/24")), "beyond its /24"),
-        (leaving(EGRESS.replace("10.1.0.0/16", "0.0.0.0/0")), "open to the world"),
-        (leaving(EGRESS.replace("clients = [\"10.1.0.0/16\"]\n", "")), "nobody may use"),
-        (leaving(outward("private = [\"0.0.0.0/0\"]")), "anywhere inside"),
-        // What has no use.
-        (aimed(original("urls = [\"https://10.9.2.2\"]")), "`urls` has no use"),
-        (aimed(original("health = { path = \"/\" }")), "`health` has no use"),
-        (aimed(original("circuit = { failures = 3 }")), "`circuit` has no use"),
-        (aimed(original("scheme = \"http\"\nca = \"x.pem\"")), "`ca` has no use"),
-        (format!("{GATEWAY}{}source = \"client\"\n{ROUTE}", URLS), "`source` has no use"),
-        (format!("{GATEWAY}{}networks = [\"10.0.0.0/8\"]\n{ROUTE}", URLS), "`networks` has no use"),
-        (leaving(outward("tunnel_ports = [443]")), "`tunnel_ports` has no use"),
-        // Hosts.
-        (leaving(EGRESS.replace("hosts = [\"portal.example\"]\n", "")), "no host is named"),
-        (leaving(EGRESS.replace("portal.example", "*.example")), "no host to send to"),
-        (leaving(EGRESS.replace("[\"portal.example\"]", "[\"portal.example\", \"b.example\"]")), "no route says what becomes of messages to `b.example`"),
-        (leaving(outward("tunnel_hosts = [\"portal.example\"]")), "stands in `hosts` too"),
-        (leaving(EGRESS.replace("3128", "8443")), "another address of the gateway"),
-        (leaving(EGRESS.replace("ca = {", "ca_ = {")), "unknown key `ca_`"),
         (
-            format!("{}{EGRESS}{URLS}{ROUTE}client_certificate = true\n", GATEWAY.replace("key = \"a.key\"", "key = \"a.key\", client_ca = \"d.pem\"")),
+            format!("{}{ORIGINAL}{ROUTE}", how("transparent = \"yes\"")),
+            "`yes` is no way to redirect",
+        ),
+        // Open relays.
+        (
+            aimed(ORIGINAL.replace("networks = [\"10.9.2.0/24\"]\n", "")),
+            "open relay",
+        ),
+        (
+            aimed(ORIGINAL.replace("10.9.2.0/24", "0.0.0.0/0")),
+            "open relay",
+        ),
+        (aimed(ORIGINAL.replace("10.9.2.0/24", "::/0")), "open relay"),
+        (
+            aimed(ORIGINAL.replace("10.9.2.0/24", "10.9.2.1/24")),
+            "beyond its /24",
+        ),
+        (
+            leaving(EGRESS.replace("10.1.0.0/16", "0.0.0.0/0")),
+            "open to the world",
+        ),
+        (
+            leaving(EGRESS.replace("clients = [\"10.1.0.0/16\"]\n", "")),
+            "nobody may use",
+        ),
+        (
+            leaving(outward("private = [\"0.0.0.0/0\"]")),
+            "anywhere inside",
+        ),
+        // What has no use.
+        (
+            aimed(original("urls = [\"https://10.9.2.2\"]")),
+            "`urls` has no use",
+        ),
+        (
+            aimed(original("health = { path = \"/\" }")),
+            "`health` has no use",
+        ),
+        (
+            aimed(original("circuit = { failures = 3 }")),
+            "`circuit` has no use",
+        ),
+        (
+            aimed(original("scheme = \"http\"\nca = \"x.pem\"")),
+            "`ca` has no use",
+        ),
+        (
+            format!("{GATEWAY}{}source = \"client\"\n{ROUTE}", URLS),
+            "`source` has no use",
+        ),
+        (
+            format!("{GATEWAY}{}networks = [\"10.0.0.0/8\"]\n{ROUTE}", URLS),
+            "`networks` has no use",
+        ),
+        (
+            leaving(outward("tunnel_ports = [443]")),
+            "`tunnel_ports` has no use",
+        ),
+        // Hosts.
+        (
+            leaving(EGRESS.replace("hosts = [\"portal.example\"]\n", "")),
+            "no host is named",
+        ),
+        (
+            leaving(EGRESS.replace("portal.example", "*.example")),
+            "no host to send to",
+        ),
+        (
+            leaving(EGRESS.replace(
+                "[\"portal.example\"]",
+                "[\"portal.example\", \"b.example\"]",
+            )),
+            "no route says what becomes of messages to `b.example`",
+        ),
+        (
+            leaving(outward("tunnel_hosts = [\"portal.example\"]")),
+            "stands in `hosts` too",
+        ),
+        (
+            leaving(EGRESS.replace("3128", "8443")),
+            "another address of the gateway",
+        ),
+        (
+            leaving(EGRESS.replace("ca = {", "ca_ = {")),
+            "unknown key `ca_`",
+        ),
+        (
+            format!(
+                "{}{EGRESS}{URLS}{ROUTE}client_certificate = true\n",
+                GATEWAY.replace("key = \"a.key\"", "key = \"a.key\", client_ca = \"d.pem\"")
+            ),
             "show no certificate",
         ),
     ] {
-        let errors = parse(&text).err().unwrap_or_else(|| panic!("taken: {text}"));
+        let errors = parse(&text)
+            .err()
+            .unwrap_or_else(|| panic!("taken: {text}"));
         assert!(errors.contains(why), "{why}: {errors}");
         assert!(!errors.starts_with("0:"), "without a place: {errors}");
     }

@@ -100,11 +100,7 @@ fn of_bypaths(config: &Config, risks: &mut Vec<Risk>) {
             );
         }
         if !egress.tunnel_hosts.is_empty() {
-            add(
-                "egress",
-                false,
-                "what goes to tunnel_hosts passes unseen",
-            );
+            add("egress", false, "what goes to tunnel_hosts passes unseen");
         }
         add(
             "egress",

@@ -111,10 +111,7 @@ fn bypaths(gateway: &Gateway, page: &mut Page) {
     let hosts = |all: &[Portal]| list(&all.iter().map(portal).collect::<Vec<_>>());
     let blocks = |all: &[Network]| list(&all.iter().map(ToString::to_string).collect::<Vec<_>>());
     let listen: Vec<_> = egress.listen.iter().map(ToString::to_string).collect();
-    page.wrapped(
-        0,
-        &format!("Egress proxy on {} (CONNECT)", list(&listen)),
-    );
+    page.wrapped(0, &format!("Egress proxy on {} (CONNECT)", list(&listen)));
     page.wrapped(2, &format!("for clients in {}", blocks(&egress.clients)));
     page.wrapped(2, &format!("opens TLS to {}", hosts(&egress.hosts)));
     let unseen = |text: String, page: &mut Page, style| {
@@ -128,7 +125,11 @@ fn bypaths(gateway: &Gateway, page: &mut Page) {
     match egress.others {
         Others::Refuse => page.line("  refuses all other hosts"),
         Others::Tunnel => {
-            let ports: Vec<_> = egress.tunnel_ports.iter().map(ToString::to_string).collect();
+            let ports: Vec<_> = egress
+                .tunnel_ports
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             let text = format!("passes unseen to all other hosts, port {}", list(&ports));
             unseen(text, page, Style::Red);
         }

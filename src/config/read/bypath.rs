@@ -102,7 +102,10 @@ pub(super) fn original(table: &Table<'_>) -> Option<Original> {
     }
     Some(Original {
         networks,
-        ports: ports.into_iter().filter_map(|p| p.try_into().ok()).collect(),
+        ports: ports
+            .into_iter()
+            .filter_map(|p| p.try_into().ok())
+            .collect(),
         https: https.unwrap_or(Some(true))?,
         keep_source: keep_source.unwrap_or(Some(false))?,
     })
@@ -191,6 +194,16 @@ pub(super) fn egress(table: Table<'_>, taken: &[SocketAddr]) -> Option<Egress> {
         );
     }
     let ports = if ports.is_empty() { vec![443] } else { ports };
+    let max_tunnels = table.integer("max_tunnels", 1..=100_000);
+    let max_tunnels = max_tunnels.and_then(|n| usize::try_from(n).ok());
+    let idle = table.duration("tunnel_idle_time");
+    if idle.is_some_and(|time| time.is_zero()) {
+        findings.error(
+            &table.place_of("tunnel_idle_time"),
+            "`tunnel_idle_time` is zero: every tunnel would be cut at once",
+            "a time, as in \"5m\"",
+        );
+    }
     let private = table.texts("private");
     let inside = |text: &Text<'_>| {
         findings.error(
@@ -214,7 +227,12 @@ pub(super) fn egress(table: Table<'_>, taken: &[SocketAddr]) -> Option<Egress> {
         hosts,
         tunnel_hosts: tunnel_hosts?,
         others: others?,
-        tunnel_ports: ports.into_iter().filter_map(|p| p.try_into().ok()).collect(),
+        tunnel_ports: ports
+            .into_iter()
+            .filter_map(|p| p.try_into().ok())
+            .collect(),
+        max_tunnels: max_tunnels.unwrap_or(limits::TUNNELS),
+        tunnel_idle_time: idle.unwrap_or(limits::TUNNEL_IDLE_TIME),
         private,
     })
 }
@@ -269,7 +287,10 @@ pub(super) fn check(
         if egress.opens(&portal.host) && routes.iter().find(its).is_none() {
             findings.error(
                 &text.place,
-                format!("no route says what becomes of messages to `{}`", portal.host),
+                format!(
+                    "no route says what becomes of messages to `{}`",
+                    portal.host
+                ),
                 format!("write a [[route]] with host = \"{}\"", portal.host),
             );
         }
@@ -277,11 +298,7 @@ pub(super) fn check(
 }
 
 /// Blocks of addresses; `whole` is told of those that are all there are, which do not count.
-fn blocks(
-    texts: &[Text<'_>],
-    findings: &Findings,
-    whole: impl Fn(&Text<'_>),
-) -> Vec<Network> {
+fn blocks(texts: &[Text<'_>], findings: &Findings, whole: impl Fn(&Text<'_>)) -> Vec<Network> {
     let read = |text: &Text<'_>| {
         let network = front::network(text, findings)?;
         if network.bits == 0 {

@@ -130,9 +130,12 @@ fn asked(request: &Request<Incoming>) -> Result<Portal, Code> {
     let mut hosts = headers.get_all(header::HOST).iter();
     // HTTP/1.0 needs none; some clients leave the port out.
     let same = |host: &HeaderValue| {
-        let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+        let name = authority
+            .rsplit_once(':')
+            .map_or(authority, |(name, _)| name);
         let host = host.as_bytes();
-        host.eq_ignore_ascii_case(authority.as_bytes()) || host.eq_ignore_ascii_case(name.as_bytes())
+        host.eq_ignore_ascii_case(authority.as_bytes())
+            || host.eq_ignore_ascii_case(name.as_bytes())
     };
     if hosts.next().is_some_and(|host| !same(host)) || hosts.next().is_some() {
         return Err(Code::BadRequest);
@@ -149,9 +152,7 @@ fn portal(authority: &str) -> Option<Portal> {
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let good = match bracketed {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            host.bytes().all(plain) && host.split('.').all(|label| !label.is_empty())
-        }
+        None => host.bytes().all(plain) && host.split('.').all(|label| !label.is_empty()),
     };
     good.then(|| Portal {
         host: host.to_ascii_lowercase(),

@@ -128,11 +128,7 @@ impl EgressMetrics {
             "CONNECTs, by host as configured and what became of them",
             self.connects.clone(),
         );
-        r.register(
-            "egress_tunnels_open",
-            "Tunnels now",
-            self.tunnels.clone(),
-        );
+        r.register("egress_tunnels_open", "Tunnels now", self.tunnels.clone());
         r.register(
             "egress_tunnel_bytes",
             "What has passed unseen in tunnels",

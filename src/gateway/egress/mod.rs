@@ -37,7 +37,6 @@ use super::serve::{ALPN, Conn};
 use super::shared::{RequestId, Worker};
 use crate::config::{self, Others, Portal};
 use crate::error::{Code, Fault, Stage};
-use crate::limits;
 use crate::observe::access::Line;
 use crate::tls::TlsError;
 use crate::tls::mint::Mint;
@@ -88,7 +87,7 @@ impl Egress {
         Ok(Some(Arc::new(Self {
             mint,
             own,
-            tunnels: Arc::new(Semaphore::new(limits::TUNNELS)),
+            tunnels: Arc::new(Semaphore::new(config.max_tunnels)),
             metrics: metrics.clone(),
             config: config.clone(),
         })))

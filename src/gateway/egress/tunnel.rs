@@ -72,6 +72,7 @@ pub(super) async fn connect(
 impl Tunnel {
     /// Until both sides have ended, one has broken, nothing moves, or `drain` after `stop`.
     pub async fn run(mut self, stop: &CancellationToken, drain: Duration) {
+        let idle = self.record.egress.config.tunnel_idle_time;
         let metrics = self.record.egress.metrics.clone();
         metrics.tunnels.inc();
         let pulse = Pulse::new();
@@ -88,7 +89,7 @@ impl Tunnel {
             let here = pour(far_read, near_write, &pulse, &back);
             tokio::select! {
                 ended = async { tokio::try_join!(there, here) } => ended.is_ok(),
-                () = pulse.stops() => false,
+                () = pulse.stops(idle) => false,
                 () = async { stop.cancelled().await; tokio::time::sleep(drain).await; } => false,
             }
         };
@@ -147,10 +148,11 @@ impl Pulse {
         self.last.store(self.began.millis(), Relaxed);
     }
 
-    async fn stops(&self) {
+    /// Waits until nothing has moved for so long.
+    async fn stops(&self, time: Duration) {
         loop {
             let last = Duration::from_millis(self.last.load(Relaxed));
-            let left = (last + limits::TUNNEL_IDLE_TIME).saturating_sub(self.began.elapsed());
+            let left = (last + time).saturating_sub(self.began.elapsed());
             if left.is_zero() {
                 return;
             }

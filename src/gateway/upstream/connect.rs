@@ -161,9 +161,7 @@ async fn secure(
     };
     let name = match (name, asked) {
         (Some(name), _) => name.clone(),
-        (None, Some(asked)) => {
-            ServerName::try_from(asked.to_owned()).map_err(io::Error::other)?
-        }
+        (None, Some(asked)) => ServerName::try_from(asked.to_owned()).map_err(io::Error::other)?,
         (None, None) => to.ip().into(),
     };
     Ok(Stream::Tls(Box::new(connector.connect(name, tcp).await?)))

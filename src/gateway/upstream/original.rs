@@ -120,3 +120,54 @@ pub async fn connect(
     tcp.set_nodelay(true)?;
     Ok((tcp, mark))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Network;
+
+    #[test]
+    fn proxy_09_only_listed_destinations_and_never_in_a_circle() {
+        let original = Original {
+            networks: vec![
+                Network {
+                    address: [192, 0, 2, 0].into(),
+                    bits: 24,
+                },
+                Network {
+                    address: [127, 0, 0, 0].into(),
+                    bits: 8,
+                },
+            ],
+            ports: vec![443],
+            https: true,
+            keep_source: false,
+        };
+        let client: SocketAddr = "198.51.100.7:1234".parse().unwrap();
+        let outgoing = Outgoing::default();
+        let judge = |to: &str| {
+            let aim = Aim {
+                to: to.parse().unwrap(),
+                client,
+                name: None,
+            };
+            outgoing
+                .judge(&original, Some(&Arc::new(aim)))
+                .map_err(|fault| fault.code)
+        };
+        assert_eq!(judge("192.0.2.9:443"), Ok(()));
+        for to in [
+            "192.0.2.9:80",
+            "198.51.100.9:443",
+            "127.0.0.1:443",
+            "[::1]:443",
+        ] {
+            assert_eq!(judge(to), Err(Code::DestinationRefused), "{to}");
+        }
+        assert!(outgoing.judge(&original, None).is_err());
+        let mark = outgoing.mark(client);
+        assert_eq!(judge("192.0.2.9:443"), Err(Code::DestinationRefused));
+        drop(mark);
+        assert_eq!(judge("192.0.2.9:443"), Ok(()));
+    }
+}
