@@ -562,3 +562,31 @@ pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(300);
 
 /// Bytes that a tunnel moves in one step, each way: one TLS record.
 pub const TUNNEL_BUFFER: usize = 16 * 1024;
+// --- reload and hand-over
+
+/// Whether the configuration's files have changed is looked at this often; a change counts when
+/// two looks in a row find the same.
+pub const CONFIG_FILES_TICK: Duration = Duration::from_secs(1);
+
+/// A new configuration waits this long for leases that it needs and the old one did not; then it
+/// is refused. A vault that answers leases within milliseconds; a known set of ten million
+/// pseudonyms loads within a minute.
+pub const RELOAD_WAIT: Duration = Duration::from_secs(90);
+
+/// On the way out, a kept HTTP/1.1 connection is told with its next answer (`Connection: close`);
+/// one that has no next request within this time is closed. Longer than a round trip, since a
+/// request may be under way.
+pub const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// A successor that has been given the sockets says within this time that it serves: as long as
+/// the largest known set takes to load.
+pub const HANDOVER_TIME: Duration = Duration::from_secs(10 * 60);
+
+/// Each other step of a hand-over: two processes of one machine.
+pub const HANDOVER_STEP: Duration = Duration::from_secs(10);
+
+/// Listening sockets that are handed over together (the kernel's own bound is 253).
+pub const HANDOVER_SOCKETS: usize = 128;
+
+/// The line that goes with them.
+pub const HANDOVER_LINE: u64 = 1024;

@@ -315,6 +315,10 @@ impl Keeper for TestKeeper {
         self.durable.lock().unwrap().contains(pseudonym)
     }
 
+    fn is_current(&self) -> bool {
+        true
+    }
+
     fn make_durable<'a>(
         &'a self,
         sights: Vec<FirstSight>,

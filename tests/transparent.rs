@@ -46,11 +46,15 @@ fn blocks(language: &str, with: &str) -> Vec<String> {
     // Opening and closing fences take turns.
     let inside = parts.iter().skip(1).step_by(2);
     let its = inside.filter_map(|part| part.strip_prefix(&format!("{language}\n")));
-    its.filter(|text| text.contains(with)).map(str::to_owned).collect()
+    its.filter(|text| text.contains(with))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .concat()
 }
 
 /// Standard output and error of a command that must work.
@@ -66,7 +70,14 @@ fn expect(command: &mut Command) -> String {
 fn curl() -> Command {
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--max-time", "20"]);
-    for name in ["http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "no_proxy"] {
+    for name in [
+        "http_proxy",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "no_proxy",
+    ] {
         command.env_remove(name);
     }
     command
@@ -89,7 +100,10 @@ fn last(text: &str) -> &str {
 /// Whether a body has arrived as it should.
 fn is_pseudonymised(seen: &serde_json::Value) {
     let body = seen["body"].as_str().unwrap();
-    assert!(body.starts_with(r#"{"id": "sub_1_"#) && body.ends_with(r#"", "value": 7}"#), "{body}");
+    assert!(
+        body.starts_with(r#"{"id": "sub_1_"#) && body.ends_with(r#"", "value": 7}"#),
+        "{body}"
+    );
     assert!(!seen.to_string().contains(CLEAR), "{seen}");
 }
 
@@ -100,7 +114,10 @@ fn field<'a>(seen: &'a serde_json::Value, name: &str) -> Vec<&'a str> {
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::Builder::new().prefix("cryptonym-test-").tempdir().unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("cryptonym-test-")
+        .tempdir()
+        .unwrap();
     let path = folder.path().to_owned();
     (folder, path)
 }

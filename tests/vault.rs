@@ -71,6 +71,7 @@ async fn path_07_a_false_name_and_a_copied_batch_are_refused() {
     let request = LeaseRequest {
         domain: "improvement".into(),
         boot: Hex([1; 16]),
+        predecessor: None,
     };
     let lease = gateway.post::<LeaseAnswer>(path::LEASES, &request).await;
     let lease = lease.unwrap().message;
@@ -185,6 +186,7 @@ async fn path_07_only_the_role_and_the_registered_certificate_may_call() {
     let request = LeaseRequest {
         domain: "improvement".into(),
         boot: Hex([1; 16]),
+        predecessor: None,
     };
     for person in ["i.okafor", "a.lindqvist", "u.novak"] {
         let refused = house
@@ -215,6 +217,7 @@ async fn path_07_only_the_role_and_the_registered_certificate_may_call() {
     let unknown = LeaseRequest {
         domain: "nowhere".into(),
         boot: Hex([1; 16]),
+        predecessor: None,
     };
     assert_eq!(
         code_of(gateway.post::<LeaseAnswer>(path::LEASES, &unknown).await),
@@ -244,6 +247,7 @@ async fn path_07_a_gateway_uses_the_domains_it_was_given_and_no_other() {
     let request = |domain: &str| LeaseRequest {
         domain: domain.into(),
         boot: Hex([1; 16]),
+        predecessor: None,
     };
     bound
         .post::<LeaseAnswer>(path::LEASES, &request("research"))
@@ -433,6 +437,7 @@ async fn path_08_known_sets_that_nobody_reads_hold_up_their_own_gateway_alone() 
     let request = LeaseRequest {
         domain: "improvement".into(),
         boot: Hex([1; 16]),
+        predecessor: None,
     };
     let gateway = house.client("gateway-2");
     let lease = gateway.post::<LeaseAnswer>(path::LEASES, &request).await;

@@ -42,6 +42,10 @@ impl Keeper for Keeping {
         self.known.contains(pseudonym)
     }
 
+    fn is_current(&self) -> bool {
+        true
+    }
+
     fn make_durable<'a>(
         &'a self,
         sights: Vec<FirstSight>,

@@ -70,6 +70,7 @@ impl Opened {
         let ask = LeaseRequest {
             domain: "bench".into(),
             boot: Hex([1; 16]),
+            predecessor: None,
         };
         let lease = leases::grant(&vault, &caller, ask).await.expect("a lease");
         let kind = vault.kinds.find(KIND).expect("a built-in kind");

@@ -1,7 +1,7 @@
 //! The configuration as meant. A value of these types has been checked.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Config {
     /// SHA-256 of the files as they were read: the main one, then the included ones in the order
     /// of `include`, one after the other.
     pub digest: [u8; 32],
+    /// The included files.
+    pub included: Vec<PathBuf>,
     pub kinds: Kinds,
     pub domains: Vec<Domain>,
     pub gateway: Option<Gateway>,
@@ -24,6 +26,14 @@ pub struct Config {
     pub routes: Vec<Route>,
     pub policies: Vec<Arc<Policy>>,
     pub limits: Limits,
+}
+
+impl Config {
+    /// Every file that it was read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let included = self.included.iter().map(PathBuf::as_path);
+        std::iter::once(self.file.as_path()).chain(included)
+    }
 }
 
 /// A pseudonymisation domain.
@@ -69,6 +79,10 @@ pub struct Gateway {
     pub transparent: Option<Transparent>,
     /// `[gateway.egress]`; `None`: the gateway is no forward proxy.
     pub egress: Option<Egress>,
+    /// `gateway.reload`: whether a changed configuration is taken by itself; else at SIGHUP.
+    pub reload_on_change: bool,
+    /// Where this process hands its sockets over, or takes them; `None`: nowhere.
+    pub handover: Option<PathBuf>,
 }
 
 /// Where traces go (OTLP over plain HTTP), and which.
@@ -85,7 +99,7 @@ pub struct Traces {
 }
 
 /// Where status is read, and draining and the log's level are asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     pub listen: SocketAddr,
     /// Always there unless `listen` is loopback; with a `client_ca`, and certificates required.
@@ -103,7 +117,7 @@ pub enum ListenWhen {
 }
 
 /// A server's certificate and whom it lets in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -128,7 +142,7 @@ pub struct NamedCertificate {
 }
 
 /// `proxy_protocol = { trusted = ["10.0.0.0/8"], required = true }`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProxyProtocol {
     /// Peers whose header is believed; never empty.
     pub trusted: Vec<Network>,
@@ -172,7 +186,7 @@ pub enum ClientCertificate {
 }
 
 /// How a gateway (or an officer's command) reaches the vault: always mutual TLS 1.3.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VaultAddress {
     /// `https://host:port`
     pub host: String,
@@ -198,7 +212,7 @@ pub struct Vault {
     pub observe: Option<SocketAddr>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
     pub name: String,
     pub urls: Vec<BackendUrl>,
@@ -218,7 +232,7 @@ pub struct Backend {
 }
 
 /// How a backend's addresses are watched, spared and tried again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Care {
     /// Asked from time to time; `None`: only what requests meet is known.
     pub health: Option<Health>,
@@ -398,6 +412,16 @@ pub enum ResponseBody {
     /// What this client sent in this request comes back under the identifier it sent. The policy
     /// (index into `Config::policies`) has only `Restore` rules and `unlisted = keep`.
     RestoreOwn(usize),
+}
+
+impl ResponseBody {
+    /// As a route writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::RestoreOwn(_) => "restore-own",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ impl Config {
                 vault,
                 certificates,
                 egress,
+                handover,
                 ..
             } = gateway;
             folders.tls(tls);
@@ -38,6 +39,10 @@ impl Config {
             for file in [&vault.certificate, &vault.key, &vault.ca] {
                 folders.of(file);
             }
+            // A socket is made there, under another name first.
+            folders
+                .write
+                .extend(handover.iter().map(|file| folder(file)));
         }
         for backend in &self.backends {
             let identity = backend
@@ -81,6 +86,11 @@ impl Config {
 }
 
 impl Folders {
+    /// Whether what is in this directory can be read.
+    pub fn reads(&self, folder: &Path) -> bool {
+        self.read.iter().any(|known| folder.starts_with(known))
+    }
+
     fn of(&mut self, file: &Path) {
         let folder = folder(file);
         if !self.read.contains(&folder) {

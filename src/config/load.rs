@@ -98,15 +98,19 @@ fn check_sources(main: &Source, path: &Path, findings: &Findings) -> Option<Conf
         .filter_map(|(source, map)| Some(Table::root(map.as_ref()?, source, findings)))
         .collect();
     let complete = parts.len() == included.len();
+    let names = root.texts("include");
+    let files: Vec<PathBuf> = names.iter().map(|n| main.base.join(n.value)).collect();
     let config = read::config(path, root, parts, complete, findings);
     let mut digest = Sha256::new();
     for source in std::iter::once(main).chain(&included) {
         digest.update(&source.text);
     }
     let digest = digest.finalize().into();
-    config
-        .filter(|_| complete)
-        .map(|config| Config { digest, ..config })
+    config.filter(|_| complete).map(|config| Config {
+        digest,
+        included: files,
+        ..config
+    })
 }
 
 fn read_includes(root: &Table<'_>, main: &Source, findings: &Findings) -> Vec<Source> {

@@ -10,6 +10,7 @@
 use std::path::Path;
 
 mod bypath;
+pub mod changes;
 pub mod checked;
 pub mod diagnostic;
 pub mod folders;

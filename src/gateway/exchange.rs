@@ -50,7 +50,7 @@ async fn forward(
     body: Incoming,
 ) -> Result<Response<Answer>, Box<Refused>> {
     let conn = &story.conn;
-    let shared = &conn.worker.shared;
+    let shared = &story.site.shared;
     let mut body = Reader::of_client(body, story.clone());
 
     // Can it be trusted, where does it go, may it?
@@ -59,7 +59,7 @@ async fn forward(
     egress::belongs(conn, route, &head)?;
     story.takes_route(index);
     let backend = route.config.backend;
-    conn.worker.upstreams.judge(backend, conn.aim.as_ref())?;
+    story.site.upstreams.judge(backend, conn.aim.as_ref())?;
     if !route.config.slow {
         body.must_keep_pace();
     }
@@ -95,8 +95,8 @@ async fn forward(
 
     // Upstream.
     let sending = story.step(Step::Upstream);
-    let link = conn
-        .worker
+    let link = story
+        .site
         .upstreams
         .link(backend, conn.aim.as_ref())
         .await?;
@@ -147,7 +147,7 @@ enum Prepared {
         body: Reader,
         rewrite: Box<Rewriter>,
         first: Vec<u8>,
-        step: Option<Running>,
+        step: Option<Box<Running>>,
     },
 }
 
@@ -179,7 +179,7 @@ async fn prepare(
     take: usize,
     streams: bool,
 ) -> Result<(Prepared, Option<Held>), Fault> {
-    let shared = &story.conn.worker.shared;
+    let shared = &story.site.shared;
     let step = story.step(Step::Rewrite);
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {

@@ -7,6 +7,7 @@
 //! | file | duty |
 //! |---|---|
 //! | [`runtime`] | threads, and what is shared between them |
+//! | [`generation`], [`shared`] | one configuration at work, and the next |
 //! | [`listen`] | sockets, the cap |
 //! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
 //! | [`egress`] | who wants out: CONNECT, certificates of the day, tunnels ([`here`]) |
@@ -29,6 +30,7 @@ pub mod door;
 pub mod egress;
 pub mod exchange;
 pub mod frames;
+pub mod generation;
 pub mod head;
 pub mod headers;
 pub mod here;
@@ -52,20 +54,19 @@ pub mod upstream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use socket2::SockRef;
+use tokio::net::TcpListener;
 
 use self::door::Door;
-use self::listen::Entrance;
+pub use self::listen::Inherited;
+use self::listen::{Entrance, Spot};
 use self::metrics::Metrics;
-pub use self::runtime::Running;
-use self::shared::{Shared, Worker};
-use crate::config::{self, Config, RequestBody, Transparent};
-use crate::limits;
+pub use self::runtime::{Control, Running};
+use self::shared::Worker;
+use crate::config::{self, Config, Transparent};
 use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
-use crate::rewrite::tally::RuleCounts;
 use crate::tls::TlsError;
 use crate::tls::reload::Plan;
 use crate::vault_link::VaultLink;
@@ -92,6 +93,17 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// What a gateway is given beside its configuration.
+pub struct Parts<'a> {
+    /// `None` only where no route has a domain.
+    pub link: Option<Arc<VaultLink>>,
+    pub metrics: Arc<Metrics>,
+    /// Somebody to tell of requests.
+    pub tracer: Option<Tracer>,
+    /// Sockets that need not be made.
+    pub inherited: &'a mut Inherited,
+}
+
 /// Builds everything and begins to accept. Called inside [`runtime::control`]; `link` is `None`
 /// only where no route has a domain.
 ///
@@ -102,43 +114,138 @@ pub fn start(
     link: Option<Arc<VaultLink>>,
     metrics: Arc<Metrics>,
 ) -> Result<Running, StartError> {
-    start_traced(config, link, metrics, None)
+    let parts = Parts {
+        link,
+        metrics,
+        tracer: None,
+        inherited: &mut Inherited::default(),
+    };
+    start_with(config, parts)
 }
 
-/// As [`start`], with somebody to tell of requests.
+/// As [`start`].
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_traced(
-    config: &Config,
-    link: Option<Arc<VaultLink>>,
-    metrics: Arc<Metrics>,
-    tracer: Option<Tracer>,
-) -> Result<Running, StartError> {
+pub fn start_with(config: &Config, parts: Parts<'_>) -> Result<Running, StartError> {
+    let Parts {
+        link,
+        metrics,
+        tracer,
+        inherited,
+    } = parts;
     let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
     let plan = tls_plan(gateway, &config.routes);
     let proxies = gateway.proxy_protocol.clone();
     let door = Door::new(plan, proxies, &config.limits, metrics.door.clone())?;
-    let shared = Arc::new(share(config, link, metrics, tracer)?);
-    let mut workers = Vec::with_capacity(gateway.workers.max(1));
-    for _ in 0..gateway.workers.max(1) {
-        workers.push(worker(gateway, &shared)?);
+    let tracer = tracer.map(Arc::new);
+    let next = generation::build(config, link, &metrics, tracer, &[])?;
+    let mut workers = Vec::with_capacity(next.sites.len());
+    for site in next.sites {
+        let mark = getrandom::u64().map_err(io::Error::other)?;
+        workers.push(Worker::new(site, AccessLog::new(gateway.access_log), mark));
     }
-    let outward = gateway.egress.iter().flat_map(|egress| &egress.listen);
-    let all = gateway.listen.iter().map(|a| (Entrance::Door, *a));
-    let mut listeners = Vec::with_capacity(gateway.listen.len());
-    for (entrance, address) in all.chain(outward.map(|a| (Entrance::Egress, *a))) {
-        let bound = listen::bind(address);
-        let listener = bound.map_err(|error| StartError::Listen { address, error })?;
-        if entrance == Entrance::Door && gateway.transparent == Some(Transparent::Tproxy) {
-            let socket = SockRef::from(&listener);
-            let made = upstream::original::make_transparent(&socket, address);
-            made.map_err(StartError::Transparent)?;
-        }
-        listeners.push((entrance, listener));
+    let socket = |spot: Spot| match inherited.take(spot.1) {
+        Some(socket) => Ok((spot, socket)),
+        None => open(spot),
+    };
+    let sockets: Result<Vec<_>, _> = spots(gateway).into_iter().map(socket).collect();
+    let sockets = sockets?;
+    for (spot, socket) in &sockets {
+        redirected(gateway, *spot, SockRef::from(socket))?;
     }
-    shared.backends.watch();
+    let listeners = registered(sockets)?;
+    next.backends.watch();
+    metrics.upstream.show(&next.backends);
     Ok(runtime::start(listeners, door, workers)?)
+}
+
+/// Another configuration for a gateway at work: all of it, or nothing. Requests in flight finish
+/// on the one that they began under. Called inside [`runtime::control`]. `link` must have the
+/// leases that the new routes need: until it has, they answer 503.
+///
+/// What can only be set when a process starts (`gateway.workers`, addresses for metrics and
+/// administration, traces, the access log) is not looked at here.
+///
+/// # Errors
+/// What cannot be used; everything stays as it was.
+pub async fn adopt(
+    control: &Arc<Control>,
+    config: &Arc<Config>,
+    link: Option<Arc<VaultLink>>,
+) -> Result<(), StartError> {
+    let before: Vec<_> = control.workers().iter().map(|w| w.site()).collect();
+    // Files are read: not on the thread that accepts.
+    let (held, new) = (control.clone(), config.clone());
+    let prepared = tokio::task::spawn_blocking(move || {
+        let gateway = new.gateway.as_ref().ok_or(StartError::NoGateway)?;
+        let shared = &before[0].shared;
+        let plan = tls_plan(gateway, &new.routes);
+        plan.load()?.dated()?;
+        let missing = held.missing(&spots(gateway));
+        let sockets: Result<Vec<_>, _> = missing.into_iter().map(open).collect();
+        let sockets = sockets?;
+        for (spot, socket) in &sockets {
+            redirected(gateway, *spot, SockRef::from(socket))?;
+        }
+        for (spot, socket) in held.spots() {
+            redirected(gateway, spot, SockRef::from(&*socket))?;
+        }
+        let (metrics, tracer) = (&shared.metrics, shared.tracer.clone());
+        let next = generation::build(&new, link, metrics, tracer, &before)?;
+        // The last thing that can fail; from here on all is new.
+        let proxies = &gateway.proxy_protocol;
+        held.door().adopt(plan, proxies.clone(), &new.limits)?;
+        Ok::<_, StartError>((next, sockets))
+    });
+    let (next, sockets) = prepared.await.map_err(io::Error::other)??;
+    next.backends.watch();
+    let metrics = &control.workers()[0].metrics;
+    metrics.upstream.show(&next.backends);
+    for (worker, site) in control.workers().iter().zip(next.sites) {
+        worker.adopt(site);
+    }
+    control.cap().becomes(config.limits.connections);
+    control.listen(registered(sockets)?);
+    let wanted = config.gateway.as_ref().map(spots);
+    control.close_others(&wanted.unwrap_or_default());
+    Ok(())
+}
+
+type Opened = (Spot, std::net::TcpListener);
+
+fn open(spot: Spot) -> Result<Opened, StartError> {
+    let (_, address) = spot;
+    match listen::bind(address) {
+        Ok(socket) => Ok((spot, socket)),
+        Err(error) => Err(StartError::Listen { address, error }),
+    }
+}
+
+/// Where a gateway listens.
+fn spots(gateway: &config::Gateway) -> Vec<Spot> {
+    let door = gateway.listen.iter().map(|a| (Entrance::Door, *a));
+    let egress = gateway.egress.iter().flat_map(|egress| &egress.listen);
+    door.chain(egress.map(|a| (Entrance::Egress, *a))).collect()
+}
+
+/// Lets a socket take what is redirected to it, where that is wanted.
+fn redirected(
+    gateway: &config::Gateway,
+    (entrance, address): Spot,
+    socket: SockRef<'_>,
+) -> Result<(), StartError> {
+    if entrance == Entrance::Egress || gateway.transparent != Some(Transparent::Tproxy) {
+        return Ok(());
+    }
+    let made = upstream::original::make_transparent(&socket, address);
+    made.map_err(StartError::Transparent)
+}
+
+/// With the runtime that accepts.
+fn registered(sockets: Vec<Opened>) -> io::Result<Vec<(Spot, TcpListener)>> {
+    let one = |(spot, socket)| Ok((spot, TcpListener::from_std(socket)?));
+    sockets.into_iter().map(one).collect()
 }
 
 /// Which TLS files this gateway serves, under which names.
@@ -148,67 +255,4 @@ pub fn tls_plan(gateway: &config::Gateway, routes: &[config::Route]) -> Plan {
     let hosts = routes.iter().filter_map(|r| r.host.clone());
     let hosts = hosts.filter(|host| !outside(host));
     Plan::of_gateway(gateway, hosts.collect(), serve::ALPN)
-}
-
-fn share(
-    config: &Config,
-    link: Option<Arc<VaultLink>>,
-    metrics: Arc<Metrics>,
-    tracer: Option<Tracer>,
-) -> Result<Shared, StartError> {
-    let gateway = config.gateway.as_ref().ok_or(StartError::NoGateway)?;
-    let routes = routes::Routes::new(&config.routes, |name| metrics.route(name));
-    let outward = |host: &str| gateway.egress.as_ref().is_some_and(|e| e.opens(host));
-    may_keep_sources(config)?;
-    Ok(Shared {
-        routes: routes.map_err(StartError::Route)?.outward(outward),
-        transparent: gateway.transparent,
-        egress: egress::Egress::new(gateway, &metrics.egress)?,
-        limits: Arc::new(config.limits.clone()),
-        unrouted: metrics.route("-"),
-        hold: body::hold::HoldBudget::new(config.limits.hold_budget),
-        restore: restore_budget::RestoreBudget::new(limits::RESTORE_PER_DAY),
-        kinds: Arc::new(config.kinds.clone()),
-        policies: config.policies.clone(),
-        backends: upstream::Backends::new(&config.backends, &config.limits, &metrics)?,
-        rules: rules(config, &metrics),
-        tracer,
-        metrics,
-        link,
-    })
-}
-
-/// Whether connections can come from clients' addresses, where they are to: known at the start,
-/// and not by the first client.
-fn may_keep_sources(config: &Config) -> Result<(), StartError> {
-    let keeps = |b: &config::Backend| b.original.as_ref().is_some_and(|o| o.keep_source);
-    if !config.backends.iter().any(keeps) {
-        return Ok(());
-    }
-    let any = SocketAddr::from(([0, 0, 0, 0], 0));
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    let may = upstream::original::make_transparent(&SockRef::from(&socket), any);
-    may.map_err(StartError::Transparent)
-}
-
-/// Counters of the policies of requests. Those of answers restore what the request has brought.
-fn rules(config: &Config, metrics: &Metrics) -> Vec<Option<Arc<RuleCounts>>> {
-    let counted = |at: usize| {
-        let mut routes = config.routes.iter();
-        routes.any(|route| matches!(route.request, RequestBody::Policy(policy) if policy == at))
-    };
-    let policies = config.policies.iter().enumerate();
-    policies
-        .map(|(at, policy)| counted(at).then(|| metrics.policy(policy)))
-        .collect()
-}
-
-fn worker(gateway: &config::Gateway, shared: &Arc<Shared>) -> Result<Worker, StartError> {
-    Ok(Worker {
-        upstreams: upstream::Upstreams::new(&shared.backends),
-        shared: shared.clone(),
-        access: AccessLog::new(gateway.access_log),
-        mark: getrandom::u64().map_err(io::Error::other)?,
-        requests: AtomicU64::new(0),
-    })
 }

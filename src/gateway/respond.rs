@@ -122,7 +122,7 @@ async fn restore(
         own,
         ..
     } = exchange;
-    let shared = &story.conn.worker.shared;
+    let shared = &story.site.shared;
     if let Some(pump) = &mut pump {
         // What the client sent is known, and counted, only when all of it has been read.
         wholly_sent(pump, story).await?;
@@ -158,7 +158,7 @@ async fn restore(
 /// What went wrong with the body, or [`Code::BackendSlow`] where the backend has answered and
 /// does not read on.
 async fn wholly_sent(pump: &mut Pump, story: &Story) -> Result<(), Fault> {
-    let time = story.conn.worker.shared.limits.response_time;
+    let time = story.site.shared.limits.response_time;
     tokio::select! {
         () = pump.finished() => {}
         () = story.backend_silence(time) => {

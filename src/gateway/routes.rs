@@ -4,6 +4,7 @@
 //! what is allowed. What can never happen: a path capture passes that its route does not list.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -18,7 +19,7 @@ pub struct Route {
     pub request_headers: Vec<HeaderName>,
     pub response_headers: Vec<HeaderName>,
     pub metrics: RouteMetrics,
-    pub rate: Option<Rate>,
+    pub rate: Option<Arc<Rate>>,
     /// It is for what leaves by CONNECT, and for nothing else.
     pub outward: bool,
     /// A capture that no list names: every request of this route is refused at this place.
@@ -54,16 +55,19 @@ pub struct NoRoute {
 }
 
 impl Routes {
+    /// `before`: what is used now; a route of the same name and rate goes on counting.
+    ///
     /// # Errors
     /// A path pattern or header name that cannot be used, in words.
     pub fn new(
         routes: &[config::Route],
         metrics: impl Fn(&str) -> RouteMetrics,
+        before: Option<&Self>,
     ) -> Result<Self, String> {
         let mut all = Vec::with_capacity(routes.len());
         let mut tables: HashMap<Option<&String>, HashMap<&str, Vec<usize>>> = HashMap::new();
         for (index, route) in routes.iter().enumerate() {
-            all.push(Route::new(route, metrics(&route.name))?);
+            all.push(Route::new(route, metrics(&route.name), before)?);
             let table = tables.entry(route.host.as_ref()).or_default();
             table.entry(&route.path).or_default().push(index);
         }
@@ -135,13 +139,23 @@ impl Routes {
         found.map_or(&[], |m| m.value)
     }
 
+    fn counting(&self, name: &str, rate: &config::Rate) -> Option<Arc<Rate>> {
+        let mut same = self.all.iter();
+        let same = same.find(|r| r.config.name == name && r.config.rate.as_ref() == Some(rate))?;
+        same.rate.clone()
+    }
+
     pub fn get(&self, index: usize) -> &Route {
         &self.all[index]
     }
 }
 
 impl Route {
-    fn new(route: &config::Route, metrics: RouteMetrics) -> Result<Self, String> {
+    fn new(
+        route: &config::Route,
+        metrics: RouteMetrics,
+        before: Option<&Routes>,
+    ) -> Result<Self, String> {
         let names = |list: &[String]| -> Result<Vec<HeaderName>, String> {
             list.iter()
                 .map(|n| n.parse().map_err(|_| format!("{n} is no header name")))
@@ -158,7 +172,10 @@ impl Route {
             request_headers: names(&route.request_headers)?,
             response_headers: names(&route.response_headers)?,
             metrics,
-            rate: route.rate.as_ref().map(Rate::new),
+            rate: route.rate.as_ref().map(|rate| {
+                let counting = before.and_then(|before| before.counting(&route.name, rate));
+                counting.unwrap_or_else(|| Arc::new(Rate::new(rate)))
+            }),
             outward: false,
             unlisted_capture: captures(&route.path)
                 .find(|name| !route.captures.iter().any(|c| c == name))
@@ -268,7 +285,7 @@ pub(crate) mod tests {
             with_id,
         ];
         let metrics = crate::gateway::metrics::Metrics::new();
-        let routes = Routes::new(&all, |name| metrics.route(name)).unwrap();
+        let routes = Routes::new(&all, |name| metrics.route(name), None).unwrap();
         let find = |host: &str, path: &str, method: Method| {
             routes
                 .find(host, path, &method)
@@ -313,7 +330,7 @@ pub(crate) mod tests {
             route("rest", None, "/v1/{*rest}", &[]),
         ];
         let metrics = crate::gateway::metrics::Metrics::new();
-        let routes = Routes::new(&all, |name| metrics.route(name)).unwrap();
+        let routes = Routes::new(&all, |name| metrics.route(name), None).unwrap();
         let find = |path: &str| {
             let found = routes.find("a", path, &Method::GET);
             found.map(|(index, _)| index).map_err(|e| e.fault.code)

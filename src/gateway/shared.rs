@@ -1,7 +1,14 @@
-//! What all workers share: the routes, the policies, the door to the vault, the budgets.
+//! What all workers share: the routes, the policies, the door to the vault, the budgets; and what
+//! each has of its own.
+//!
+//! What enters: the parts of one configuration. What leaves: a [`Site`] a request. What can never
+//! happen: a request sees two configurations: it takes its site once, when it begins, and keeps it
+//! to its last byte.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
 
 use super::body::hold::HoldBudget;
 use super::egress::Egress;
@@ -27,15 +34,15 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Counters of requests that found no route.
     pub unrouted: RouteMetrics,
-    pub hold: HoldBudget,
-    pub restore: RestoreBudget,
+    pub hold: Arc<HoldBudget>,
+    pub restore: Arc<RestoreBudget>,
     pub kinds: Arc<Kinds>,
     pub policies: Vec<Arc<Policy>>,
     /// Counters of each policy's rules; `None` for those of answers.
     pub rules: Vec<Option<Arc<RuleCounts>>>,
     pub backends: Arc<Backends>,
     /// `None`: no request is traced.
-    pub tracer: Option<Tracer>,
+    pub tracer: Option<Arc<Tracer>>,
     /// `None` only where no route has a domain.
     pub link: Option<Arc<VaultLink>>,
     /// How connections are brought that were made to somebody else.
@@ -89,10 +96,17 @@ impl Shared {
     }
 }
 
-/// What one worker has of its own, beside what all share.
-pub struct Worker {
+/// One configuration, as one worker serves it.
+pub struct Site {
     pub shared: Arc<Shared>,
     pub upstreams: Upstreams,
+}
+
+/// What one worker has of its own, beside what all share.
+pub struct Worker {
+    /// For requests that begin now.
+    site: ArcSwap<Site>,
+    pub metrics: Arc<Metrics>,
     pub access: AccessLog,
     /// Random, of this process and worker.
     pub mark: u64,
@@ -100,6 +114,26 @@ pub struct Worker {
 }
 
 impl Worker {
+    pub fn new(site: Site, access: AccessLog, mark: u64) -> Self {
+        Self {
+            metrics: site.shared.metrics.clone(),
+            site: ArcSwap::from_pointee(site),
+            access,
+            mark,
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// What a request that begins now is served by.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// Requests that begin from now on are served by this; those in flight stay with theirs.
+    pub fn adopt(&self, site: Site) {
+        self.site.store(Arc::new(site));
+    }
+
     /// An id for a problem document and its log line: random start, then counted.
     pub fn request_id(&self) -> RequestId {
         RequestId {

@@ -14,7 +14,7 @@ use super::clock::InFlight;
 use super::coarse::Moment;
 use super::metrics::Sample;
 use super::serve::Conn;
-use super::shared::RequestId;
+use super::shared::{RequestId, Site};
 use super::trace::{Ended, Running, Step, Trace};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::Line;
@@ -26,6 +26,8 @@ const NO_ROUTE: usize = usize::MAX;
 /// One request, from its head to the last byte of its answer.
 pub struct Story {
     pub conn: Arc<Conn>,
+    /// The configuration that the request began under.
+    pub site: Arc<Site>,
     /// Distinct among all requests of all gateways, for practical purposes; says nothing.
     pub id: RequestId,
     started: Instant,
@@ -58,7 +60,8 @@ pub struct Story {
 
 impl Story {
     pub fn begin(conn: Arc<Conn>, parts: &Parts) -> Arc<Self> {
-        let tracer = conn.worker.shared.tracer.as_ref();
+        let site = conn.worker.site();
+        let tracer = site.shared.tracer.as_ref();
         Arc::new(Self {
             trace: tracer.and_then(|tracer| Trace::begin(tracer, &parts.headers)),
             id: conn.worker.request_id(),
@@ -86,11 +89,12 @@ impl Story {
             delivered: AtomicBool::new(false),
             _in_flight: conn.clock.request(),
             conn,
+            site,
         })
     }
 
     /// A step begins, if somebody will be told of it.
-    pub fn step(&self, step: Step) -> Option<Running> {
+    pub fn step(&self, step: Step) -> Option<Box<Running>> {
         self.trace.as_ref().and_then(|trace| trace.step(step))
     }
 
@@ -178,10 +182,10 @@ impl Story {
 
 impl Drop for Story {
     fn drop(&mut self) {
-        let worker = &self.conn.worker;
+        let (worker, shared) = (&self.conn.worker, &self.site.shared);
         let route = match self.route.load(Relaxed) {
             NO_ROUTE => None,
-            index => Some(worker.shared.routes.get(index)),
+            index => Some(shared.routes.get(index)),
         };
         let elapsed = self.started.elapsed();
         let sample = Sample {
@@ -194,9 +198,7 @@ impl Drop for Story {
             first_sights: self.first_sights.load(Relaxed),
             fault: self.fault.get(),
         };
-        route
-            .map_or(&worker.shared.unrouted, |r| &r.metrics)
-            .add(&sample);
+        route.map_or(&shared.unrouted, |r| &r.metrics).add(&sample);
         worker.access.write(&Line {
             request: (self.id.mark, self.id.number),
             route: route.map(|r| r.config.name.as_str()),
@@ -214,9 +216,9 @@ impl Drop for Story {
             whole: self.delivered.load(Relaxed),
         });
         let told = self.trace.as_ref().filter(|trace| trace.is_told());
-        if let (Some(trace), Some(tracer)) = (told, &worker.shared.tracer) {
+        if let (Some(trace), Some(tracer)) = (told, &shared.tracer) {
             let route = route.map(|r| &r.config);
-            let backend = route.and_then(|r| worker.shared.backends.name(r.backend));
+            let backend = route.and_then(|r| shared.backends.name(r.backend));
             trace.tell(
                 tracer,
                 Ended {
@@ -261,7 +263,7 @@ impl Story {
 pub fn unparsed(conn: &Conn, code: Code) {
     let worker = &conn.worker;
     let fault = Fault::new(code, Stage::Head);
-    worker.shared.unrouted.add(&Sample {
+    worker.site().shared.unrouted.add(&Sample {
         status: code.status(),
         time: Duration::ZERO,
         bytes_in: 0,

@@ -86,14 +86,16 @@ impl Trace {
         }
     }
 
-    /// A step begins; `None` if nobody will be told.
-    pub fn step(self: &Arc<Self>, step: Step) -> Option<Running> {
-        self.ids.sampled.then(|| Running {
+    /// A step begins; `None` if nobody will be told. Boxed: it is held while a body is awaited, and
+    /// most requests have none.
+    pub fn step(self: &Arc<Self>, step: Step) -> Option<Box<Running>> {
+        let running = || Running {
             trace: self.clone(),
             step,
             start: Instant::now(),
             ended_well: false,
-        })
+        };
+        self.ids.sampled.then(|| Box::new(running()))
     }
 
     /// A lease that tells of its calls to the vault.
@@ -201,6 +203,10 @@ impl Keeper for Watched {
 
     fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
         self.lease.is_durable(pseudonym)
+    }
+
+    fn is_current(&self) -> bool {
+        self.lease.is_current()
     }
 
     fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {

@@ -97,6 +97,27 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It is still there after `within`; with the end of its log.
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus, Failure> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if began.elapsed() > within {
+                return Err(self.failed("does not end"));
+            }
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Asks it to end (SIGTERM) and waits; after [`limits::LOCAL_STOP`] it is killed.
     pub fn stop(mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);

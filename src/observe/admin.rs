@@ -1,5 +1,5 @@
-//! What an operator can ask and tell a running process: `GET /status`, `POST /drain`,
-//! `PUT /log-level`.
+//! What an operator can ask and tell a running process: `GET /status`, `POST /reload`,
+//! `POST /drain`, `PUT /log-level`.
 //!
 //! What enters: requests on the admin address, whose door has been passed ([`super::serve`]).
 //! What leaves: JSON. What can never happen: a web page that somebody on the machine has open
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::log;
@@ -26,7 +27,12 @@ pub struct Admin {
     pub status: Box<dyn Fn() -> Value + Send + Sync>,
     /// Cancelled: the process drains and ends, as at the first SIGTERM.
     pub drain: CancellationToken,
+    /// Who reads the configuration again, as at SIGHUP.
+    pub reload: mpsc::Sender<AskedReload>,
 }
+
+/// Somebody waits for what comes of a reload: what is served now, or every reason why not.
+pub type AskedReload = oneshot::Sender<Result<Value, Vec<String>>>;
 
 /// `{"level":"debug","seconds":600}`
 #[derive(Deserialize)]
@@ -40,7 +46,7 @@ const JSON: &str = "application/json";
 
 impl Admin {
     pub(super) fn has(&self, path: &str) -> bool {
-        matches!(path, "/status" | "/drain" | "/log-level")
+        matches!(path, "/status" | "/reload" | "/drain" | "/log-level")
     }
 
     pub(super) async fn answer(
@@ -54,6 +60,7 @@ impl Admin {
         let (parts, body) = request.into_parts();
         match (parts.uri.path(), &parts.method) {
             ("/status", &Method::GET) => answered(StatusCode::OK, &(self.status)()),
+            ("/reload", &Method::POST) => self.reload().await,
             ("/drain", &Method::POST) => {
                 tracing::info!("asked to drain");
                 self.drain.cancel();
@@ -69,9 +76,26 @@ impl Admin {
                 };
                 level(&read.to_bytes())
             }
-            ("/drain", _) => told(StatusCode::METHOD_NOT_ALLOWED, "POST"),
+            ("/drain" | "/reload", _) => told(StatusCode::METHOD_NOT_ALLOWED, "POST"),
             ("/log-level", _) => told(StatusCode::METHOD_NOT_ALLOWED, "GET, PUT or POST"),
             _ => told(StatusCode::METHOD_NOT_ALLOWED, "GET"),
+        }
+    }
+}
+
+impl Admin {
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let (asked, answer) = oneshot::channel();
+        if self.reload.send(asked).await.is_err() {
+            return told(StatusCode::SERVICE_UNAVAILABLE, "not while it begins or ends");
+        }
+        match answer.await {
+            Ok(Ok(now)) => answered(StatusCode::OK, &now),
+            Ok(Err(errors)) => {
+                let told = json!({ "error": "refused: the one before stays", "errors": errors });
+                answered(StatusCode::UNPROCESSABLE_ENTITY, &told)
+            }
+            Err(_) => told(StatusCode::SERVICE_UNAVAILABLE, "it ends"),
         }
     }
 }

@@ -10,6 +10,23 @@ pub fn ready(what: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(what)]);
 }
 
+/// It reads its configuration again; [`ready`] says that this is over.
+pub fn reloading() {
+    let mut states = vec![NotifyState::Reloading];
+    // Some managers want to know since when.
+    states.extend(NotifyState::monotonic_usec_now());
+    states.push(NotifyState::Status("reading the configuration again"));
+    tell(&states);
+}
+
+/// Another process has taken its place: the manager should look after that one.
+pub fn handed_over(process: u32) {
+    tell(&[
+        NotifyState::MainPid(process),
+        NotifyState::Status("handed over: requests in flight may end"),
+    ]);
+}
+
 /// It lets what it has begun come to its end.
 pub fn stopping() {
     tell(&[

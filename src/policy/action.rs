@@ -27,6 +27,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// As a policy writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Redact(_) => "redact",
+            Self::Mask(_) => "mask",
+            Self::Pseudonym { .. } => "pseudonym",
+            Self::Generalise(_) => "generalise",
+            Self::Restore { .. } => "restore",
+        }
+    }
+}
+
 /// Within what a value keeps its pseudonym.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Scope {

@@ -16,7 +16,7 @@ pub enum Class {
 }
 
 /// One kind of identifier, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
     /// `[a-z0-9-]`, part of the derivation: renaming a kind changes its pseudonyms.
     pub name: Box<str>,
@@ -27,7 +27,7 @@ pub struct Kind {
 }
 
 /// All kinds of a configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kinds(Vec<Kind>);
 
 impl Kinds {

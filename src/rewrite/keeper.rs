@@ -17,9 +17,7 @@ pub trait Keeper: Send + Sync {
 
     /// Whether what this keeper has called durable still is: `false` once the vault's store has
     /// become another.
-    fn is_current(&self) -> bool {
-        true
-    }
+    fn is_current(&self) -> bool;
 
     /// Appends the places, in order, of those that [`Keeper::is_durable`] is not true of.
     fn absent(&self, pseudonyms: &[Pseudonym], absent: &mut Vec<usize>) {

@@ -16,6 +16,7 @@ use std::path::Path;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::limits;
@@ -52,6 +53,20 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
         ));
     }
     Ok(all)
+}
+
+/// What these files say, as SHA-256 of one after the other: equal only where none has changed.
+///
+/// # Errors
+/// The first that cannot be read.
+pub fn contents<'a>(files: impl Iterator<Item = &'a Path>) -> Result<[u8; 32], TlsError> {
+    let mut all = Sha256::new();
+    for file in files {
+        let text = read(file)?;
+        all.update((text.len() as u64).to_be_bytes());
+        all.update(&text);
+    }
+    Ok(all.finalize().into())
 }
 
 /// The first private key of a PEM file (PKCS#8, SEC 1 or PKCS#1).

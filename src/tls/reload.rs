@@ -9,7 +9,7 @@
 //! no older session is resumed; whoever serves connections asks [`Serving::trust`] about those
 //! that are open.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ use super::server::{self, Versions};
 use super::sni::Certificates;
 use super::trust::Trust;
 use super::{Facts, not_after};
+use crate::config::changes::{Changes, Stamp};
 use crate::config::{Gateway, NamedCertificate, ServerTls};
 
 /// What a server is to serve: paths and names, no contents.
@@ -199,7 +200,12 @@ impl Reloadable {
 
     /// How the files look from outside, without reading them.
     pub fn stamps(&self) -> Vec<Stamp> {
-        self.plan().files().into_iter().map(Stamp::of).collect()
+        Stamp::all(self.plan().files())
+    }
+
+    /// Files that change after this was made are noticed.
+    pub fn changes(&self) -> Changes {
+        Changes::since(self.born.clone())
     }
 
     fn load(&self, plan: &Plan) -> Result<Reloaded, TlsError> {
@@ -229,64 +235,6 @@ impl Reloadable {
     }
 }
 
-/// What of a file tells that it is another one: which file, how long, written when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    file: PathBuf,
-    /// Device, inode, length, seconds and nanoseconds of the last change; `None`: not there.
-    seen: Option<(u64, u64, u64, i64, i64)>,
-}
-
-impl Stamp {
-    /// Follows symbolic links, since that is how mounted secrets are swapped.
-    fn of(file: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let seen =
-            std::fs::metadata(file).map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec()));
-        Self {
-            file: file.to_owned(),
-            seen: seen.ok(),
-        }
-    }
-}
-
-/// Notices changed files.
-///
-/// ```text
-/// quiet ──files differ──▶ changing ──two looks alike──▶ reload: done or refused ──▶ quiet
-///                            │  ▲
-///                            └──┘ differ again
-/// ```
-/// A refused set of files is not tried again before one of them changes.
-#[derive(Debug)]
-pub struct Watch {
-    /// Of the files that were last loaded or refused.
-    tried: Vec<Stamp>,
-    last: Vec<Stamp>,
-}
-
-impl Watch {
-    /// Files that change after `reloadable` was made are noticed.
-    pub fn new(reloadable: &Reloadable) -> Self {
-        Self {
-            tried: reloadable.born.clone(),
-            last: reloadable.born.clone(),
-        }
-    }
-
-    /// One look: whether it is time to reload.
-    pub fn is_due(&mut self, reloadable: &Reloadable) -> bool {
-        let now = reloadable.stamps();
-        let settled = now == self.last;
-        let due = settled && now != self.tried;
-        if due {
-            self.tried.clone_from(&now);
-        }
-        self.last = now;
-        due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::Made;
@@ -309,21 +257,21 @@ mod tests {
         let good = std::fs::read_to_string(&plan.tls.certificate).unwrap();
         let tls = Reloadable::new(plan.clone()).unwrap();
         assert_eq!(tls.current().certificates.uncovered(), ["a.example"]);
-        let mut watch = Watch::new(&tls);
-        assert!(!watch.is_due(&tls) && !watch.is_due(&tls));
+        let mut watch = tls.changes();
+        assert!(!watch.is_due(tls.stamps()) && !watch.is_due(tls.stamps()));
         touch("half");
-        assert!(!watch.is_due(&tls));
+        assert!(!watch.is_due(tls.stamps()));
         touch("halves");
-        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        assert!(!watch.is_due(tls.stamps()) && watch.is_due(tls.stamps()));
         let before = tls.current();
         assert!(tls.reload().is_err());
         assert!(Arc::ptr_eq(&before, &tls.current()));
         // Refused once is enough.
-        assert!(!watch.is_due(&tls) && !watch.is_due(&tls));
+        assert!(!watch.is_due(tls.stamps()) && !watch.is_due(tls.stamps()));
         std::fs::remove_file(&plan.tls.certificate).unwrap();
-        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        assert!(!watch.is_due(tls.stamps()) && watch.is_due(tls.stamps()));
         touch(&good);
-        assert!(!watch.is_due(&tls) && watch.is_due(&tls));
+        assert!(!watch.is_due(tls.stamps()) && watch.is_due(tls.stamps()));
         assert_eq!(tls.reload().unwrap(), Reloaded::Certificates);
         assert_eq!(tls.current().trust.generation, 0);
         // Another plan: clients are not asked for certificates any more.

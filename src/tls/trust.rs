@@ -64,7 +64,7 @@ impl Trust {
         self.digest == other.digest
     }
 
-    /// Whether a client with this chain (end entity first) would be let in now.
+    /// Whether a client with this chain (end entity first; empty: none) would be let in now.
     pub fn accepts(&self, chain: &[CertificateDer<'_>]) -> bool {
         match (&self.verifier, chain.split_first()) {
             (Some(verifier), Some((leaf, rest))) => verifier
@@ -72,7 +72,8 @@ impl Trust {
                 .is_ok(),
             // Certificates are not asked for any more: nobody is who they were.
             (None, Some(_)) => false,
-            (_, None) => true,
+            (Some(verifier), None) => !verifier.client_auth_mandatory(),
+            (None, None) => true,
         }
     }
 }

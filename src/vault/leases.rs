@@ -2,7 +2,7 @@
 //!
 //! What can never happen: a lease without its log entry. A second process under one gateway's
 //! certificate, while the first's lease lives, raises an alarm: either the gateway was restarted,
-//! or its key was copied.
+//! or its key was copied. One to which the first has handed its place over raises none.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::keyring::ensure;
 use super::keys::random;
 use super::refusal::Refusal;
-use super::state::{Caller, Vault};
+use super::state::{Caller, Holder, Vault};
 use crate::limits;
 use crate::pseudonym::Normaliser;
 use crate::wire::control::{LeaseAnswer, LeaseRequest};
@@ -69,11 +69,34 @@ pub async fn grant(
     })
 }
 
-/// Notes the lease; says whether another boot of the same gateway holds a live one.
+/// Notes the lease; says whether another boot of the same gateway holds a live one, that has not
+/// handed it over. (Only the process itself knows its boot before the vault does: it passes it on
+/// with its listening sockets, to a process of its own user.)
 fn take(vault: &Vault, caller: &Caller, ask: &LeaseRequest) -> bool {
     let now = Instant::now();
+    let end = now + limits::LEASE_TIME;
+    let (boot, named) = (ask.boot.0, ask.predecessor.as_ref().map(|p| p.0));
     let mut leases = vault.leases.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (caller.id.clone(), ask.domain.clone());
-    let before = leases.insert(key, (ask.boot.0, now + limits::LEASE_TIME));
-    before.is_some_and(|(boot, until)| boot != ask.boot.0 && until > now)
+    let held = leases.get_mut(&key).filter(|held| held.until > now);
+    let mut second = false;
+    if let Some(held) = held {
+        if held.boot == boot {
+            held.until = end;
+            return false;
+        }
+        // It lets its last requests end.
+        if (held.predecessor).is_some_and(|(before, until)| before == boot && until > now) {
+            return false;
+        }
+        second = named != Some(held.boot);
+    }
+    let predecessor = named.filter(|_| !second).map(|before| (before, end));
+    let holder = Holder {
+        boot,
+        until: end,
+        predecessor,
+    };
+    leases.insert(key, holder);
+    second
 }

@@ -28,8 +28,16 @@ use crate::secret::Key32;
 use crate::tls::identity::{Peer, Role};
 use crate::wire::sealed::KeyPair;
 
-/// (gateway, domain) → (boot, end).
-pub(super) type Leases = HashMap<(String, String), ([u8; 16], Instant)>;
+/// (gateway, domain) → who holds its lease.
+pub(super) type Leases = HashMap<(String, String), Holder>;
+
+/// One process of a gateway, as the vault knows it.
+pub(super) struct Holder {
+    pub boot: [u8; 16],
+    pub until: Instant,
+    /// Whose place it has taken, and until when that one may still be at work.
+    pub predecessor: Option<([u8; 16], Instant)>,
+}
 
 /// One vault. Shared by all connections.
 pub struct Vault {
@@ -47,7 +55,7 @@ pub struct Vault {
     pub log_key: super::log::note::Verifier,
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
-    /// Live leases by gateway and domain: the boot that holds it, and until when.
+    /// Live leases by gateway and domain.
     pub(super) leases: Mutex<Leases>,
     store: Arc<dyn Store>,
     readers: Mutex<Vec<Box<dyn Reader>>>,

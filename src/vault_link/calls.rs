@@ -5,8 +5,8 @@
 //! a domain's name that is not configured, or anything of a record.
 
 use std::fmt::{self, Error};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -14,7 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::VaultLink;
+use super::Current;
 use super::client::CallError;
 use crate::observe::count::{Times, counter};
 use crate::wire::path;
@@ -76,8 +76,8 @@ impl Calls {
     }
 }
 
-/// A link's part of a metrics page. Holds no link: one that has ended shows nothing more.
-pub struct LinkPage(pub(super) Weak<VaultLink>, pub(super) Arc<Calls>);
+/// The part of a metrics page that is the link's.
+pub struct LinkPage(pub(super) Current, pub(super) Arc<Calls>);
 
 impl fmt::Debug for LinkPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +88,7 @@ impl fmt::Debug for LinkPage {
 impl Collector for LinkPage {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.calls(&mut to)?;
-        let leases = self.0.upgrade().map_or_else(Vec::new, |link| link.status());
+        let leases = (self.0.load().as_ref()).map_or_else(Vec::new, |link| link.status());
         type Get = fn(&super::LeaseStatus) -> u64;
         let gauges: [(&str, &str, Get); 4] = [
             ("durable_entries", "Pseudonyms known durable", |l| {

@@ -77,6 +77,14 @@ impl Client {
     /// # Errors
     /// Certificate or key files that cannot be used, or a host that is no name.
     pub fn new(address: &VaultAddress) -> Result<Self, LinkError> {
+        Self::counted(address, Arc::default())
+    }
+
+    /// As [`Self::new`]; what its calls are and come to is counted there.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn counted(address: &VaultAddress, calls: Arc<Calls>) -> Result<Self, LinkError> {
         let identity = (address.certificate.as_path(), address.key.as_path());
         let tls = client_config(Some(&address.ca), Some(identity), true, &[b"h2"])
             .map_err(|e| LinkError::Tls(e.to_string()))?;
@@ -90,18 +98,13 @@ impl Client {
             port: address.port,
             connection: Mutex::new(None),
             lost: watch::Sender::new(0),
-            calls: Arc::default(),
+            calls,
         })
     }
 
     /// Changes whenever a connection has ended, also while nobody waits for it.
     pub fn losses(&self) -> watch::Receiver<u64> {
         self.lost.subscribe()
-    }
-
-    /// What its calls were, and came to.
-    pub fn calls(&self) -> Arc<Calls> {
-        self.calls.clone()
     }
 
     /// `GET` of a JSON message.

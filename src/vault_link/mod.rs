@@ -17,6 +17,7 @@ use crate::config::{Config, VaultAddress};
 use crate::limits;
 use crate::pseudonym::{KindId, Pseudonym};
 use crate::secret::PlainBuf;
+use crate::tls;
 
 pub mod calls;
 pub mod client;
@@ -39,10 +40,56 @@ pub struct FirstSight {
 /// The link of one process to one vault: leases for the domains it serves, renewed in the background.
 pub struct VaultLink {
     /// By index into `config.domains`; `None` for those this process does not serve.
-    domains: Vec<Option<Arc<renew::Domain>>>,
-    calls: Arc<calls::Calls>,
-    tasks: Vec<JoinHandle<()>>,
+    domains: Vec<Option<Arc<Renewed>>>,
+    publisher: Arc<publish::Publisher>,
+    address: VaultAddress,
+    /// Of the files that `address` names, as they were read.
+    files: [u8; 32],
 }
+
+/// A domain, and whoever renews its lease, as long as a link has it.
+struct Renewed {
+    domain: Arc<renew::Domain>,
+    task: JoinHandle<()>,
+}
+
+/// What names one process towards the vault, from its start to its end.
+#[derive(Clone)]
+pub struct Boot {
+    id: [u8; 16],
+    /// Of the process that has handed its place over to this one.
+    predecessor: Option<[u8; 16]>,
+    /// Counts the process's batches, whatever links it has had.
+    batches: Arc<AtomicU64>,
+    calls: Arc<calls::Calls>,
+}
+
+impl Boot {
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn new(predecessor: Option<[u8; 16]>) -> Result<Self, LinkError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|e| LinkError::Random(e.to_string()))?;
+        Ok(Self {
+            id,
+            predecessor,
+            batches: Arc::default(),
+            calls: Arc::default(),
+        })
+    }
+
+    pub fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// What a metrics page shows of the process's links: of the one that `current` has.
+    pub fn page(&self, current: Current) -> calls::LinkPage {
+        calls::LinkPage(current, self.calls.clone())
+    }
+}
+
+/// The link that is used now; empty where no route has a domain.
+pub type Current = Arc<ArcSwapOption<VaultLink>>;
 
 /// One domain's lease, for readiness pages and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,48 +117,81 @@ impl VaultLink {
         address: &VaultAddress,
         domains: &[usize],
     ) -> Result<Arc<Self>, LinkError> {
-        let mut boot = [0; 16];
-        getrandom::fill(&mut boot).map_err(|e| LinkError::Random(e.to_string()))?;
-        let publisher = Arc::new(publish::Publisher {
-            client: Arc::new(client::Client::new(address)?),
-            kinds: config.kinds.clone(),
-            boot,
-            number: AtomicU64::new(0),
+        Self::start_as(&Boot::new(None)?, config, address, domains, None)
+    }
+
+    /// As [`Self::start`], for a process that has had a link, or will have another. What the link
+    /// `before` has leased is taken over where vault, its files, kinds and domain are the same.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start_as(
+        boot: &Boot,
+        config: &Config,
+        address: &VaultAddress,
+        domains: &[usize],
+        before: Option<&Self>,
+    ) -> Result<Arc<Self>, LinkError> {
+        let files = [&address.certificate, &address.key, &address.ca];
+        let files = tls::contents(files.into_iter().map(|file| file.as_path()))
+            .map_err(|e| LinkError::Tls(e.to_string()))?;
+        let same = before.filter(|before| {
+            let kinds = &before.publisher.kinds;
+            before.address == *address && before.files == files && *kinds == config.kinds
         });
-        let mut link = Self {
-            domains: vec![None; config.domains.len()],
-            calls: publisher.client.calls(),
-            tasks: Vec::new(),
+        let publisher = match same {
+            Some(before) => before.publisher.clone(),
+            None => Arc::new(publish::Publisher {
+                client: Arc::new(client::Client::counted(address, boot.calls.clone())?),
+                kinds: config.kinds.clone(),
+                boot: boot.clone(),
+            }),
         };
-        for &at in domains {
-            let domain = Arc::new(renew::Domain {
-                name: config.domains[at].name.clone(),
-                lease: ArcSwapOption::empty(),
-                wake: Arc::new(Notify::new()),
-            });
-            link.domains[at] = Some(Arc::clone(&domain));
-            let task = renew::run(Arc::clone(&publisher), domain);
-            link.tasks.push(tokio::spawn(task));
-        }
-        Ok(Arc::new(link))
+        let renewed = |at: usize| {
+            let name = &config.domains[at].name;
+            let mut known = same
+                .iter()
+                .flat_map(|before| before.domains.iter().flatten());
+            let known = known.find(|renewed| renewed.domain.name == *name);
+            known.map_or_else(|| Renewed::start(&publisher, name), Arc::clone)
+        };
+        let all = 0..config.domains.len();
+        let domains = all.map(|at| domains.contains(&at).then(|| renewed(at)));
+        Ok(Arc::new(Self {
+            domains: domains.collect(),
+            publisher,
+            address: address.clone(),
+            files,
+        }))
     }
 
     /// The current lease of a domain (index into `config.domains`), if there is a live one whose
     /// known set is loaded.
     pub fn lease(&self, domain: usize) -> Option<Arc<Lease>> {
-        let lease = self.domains.get(domain)?.as_ref()?.lease.load_full()?;
+        let renewed = self.domains.get(domain)?.as_ref()?;
+        let lease = renewed.domain.lease.load_full()?;
         lease.shared.is_live().then_some(lease)
     }
 
     /// Whether every domain has a live lease.
     pub fn ready(&self) -> bool {
-        let mut served = (0..self.domains.len()).filter(|at| self.domains[*at].is_some());
-        served.all(|at| self.lease(at).is_some())
+        self.without().next().is_none()
     }
 
-    /// What a metrics page shows of this link.
-    pub fn page(self: &Arc<Self>) -> calls::LinkPage {
-        calls::LinkPage(Arc::downgrade(self), self.calls.clone())
+    /// The domains that have no live lease.
+    pub fn waiting(&self) -> Vec<String> {
+        self.without().map(|d| d.name.clone()).collect()
+    }
+
+    fn without(&self) -> impl Iterator<Item = &renew::Domain> {
+        let served = self.domains.iter().enumerate();
+        let served = served.filter_map(|(at, d)| Some((at, &*d.as_ref()?.domain)));
+        served
+            .filter(|(at, _)| self.lease(*at).is_none())
+            .map(|(_, domain)| domain)
     }
 
     /// Every served domain with its lease.
@@ -122,7 +202,7 @@ impl VaultLink {
                 let lease = self.lease(at);
                 let shared = lease.as_ref().map(|lease| &lease.shared);
                 Some(LeaseStatus {
-                    domain: domain.as_ref()?.name.clone(),
+                    domain: domain.as_ref()?.domain.name.clone(),
                     epoch: shared.map(|s| s.epoch),
                     known: shared.map_or(0, |s| s.known.len()),
                     known_bytes: shared.map_or(0, |s| s.known.memory_bytes()),
@@ -133,9 +213,22 @@ impl VaultLink {
     }
 }
 
-impl Drop for VaultLink {
+impl Renewed {
+    fn start(publisher: &Arc<publish::Publisher>, name: &str) -> Arc<Self> {
+        let domain = Arc::new(renew::Domain {
+            name: name.to_owned(),
+            lease: ArcSwapOption::empty(),
+            wake: Arc::new(Notify::new()),
+        });
+        let task = renew::run(publisher.clone(), domain.clone());
+        let task = tokio::spawn(task);
+        Arc::new(Self { domain, task })
+    }
+}
+
+impl Drop for Renewed {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.task.abort();
     }
 }
 

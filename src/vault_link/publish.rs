@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::task::{self, JoinSet};
 
 use super::client::{CallError, Client};
 use super::lease::Shared;
-use super::{FirstSight, retry_after};
+use super::{Boot, FirstSight, retry_after};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
 use crate::pseudonym::Kinds;
@@ -38,8 +38,7 @@ pub struct Job {
 pub struct Publisher {
     pub client: Arc<Client>,
     pub kinds: Kinds,
-    pub boot: [u8; 16],
-    pub number: AtomicU64,
+    pub boot: Boot,
 }
 
 /// Part of a job in a batch; the job's caller is told when all parts are back.
@@ -193,7 +192,7 @@ async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> R
                 lease
                     .known
                     .extend(sights.iter().map(|sight| sight.pseudonym));
-                publisher.client.calls().kept(sights.len());
+                publisher.boot.calls.kept(sights.len());
                 return Ok(());
             }
             Ok(Ok(_)) => {
@@ -244,8 +243,8 @@ fn seal(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<
     let mut envelope = Envelope {
         domain: lease.domain,
         epoch: lease.epoch,
-        boot: publisher.boot,
-        number: publisher.number.fetch_add(1, Relaxed),
+        boot: publisher.boot.id,
+        number: publisher.boot.batches.fetch_add(1, Relaxed),
         sealed: &[],
     };
     let associated = associated_data(&lease.vault, &lease.gateway, &envelope);

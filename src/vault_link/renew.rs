@@ -72,7 +72,8 @@ async fn renew(publisher: &Arc<Publisher>, domain: &Domain) -> Result<Duration, 
     let asked = Instant::now();
     let request = LeaseRequest {
         domain: domain.name.clone(),
-        boot: Hex(publisher.boot),
+        boot: Hex(publisher.boot.id),
+        predecessor: publisher.boot.predecessor.map(Hex),
     };
     let answer: Answered<LeaseAnswer> = publisher.client.post(path::LEASES, &request).await?;
     let life = Duration::from_secs(answer.message.seconds);

@@ -22,6 +22,10 @@ pub struct LeaseRequest {
     pub domain: String,
     /// Random, made when the gateway process starts.
     pub boot: Hex<16>,
+    /// The boot of the process that has handed its place over to this one: both hold the lease
+    /// for a while, and that is no alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Hex<16>>,
 }
 
 /// The key of a domain's present epoch, for a while.

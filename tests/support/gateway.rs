@@ -85,6 +85,7 @@ pub fn config(
     Config {
         file: PathBuf::from("test.toml"),
         digest: [0; 32],
+        included: vec![],
         kinds: Kinds::default(),
         domains: vec![],
         gateway: Some(config::Gateway {
@@ -108,6 +109,8 @@ pub fn config(
             listen_when: config::ListenWhen::AtOnce,
             transparent: None,
             egress: None,
+            reload_on_change: false,
+            handover: None,
         }),
         vault: None,
         backends: vec![backend.config(certificates)],

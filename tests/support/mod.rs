@@ -15,3 +15,4 @@ pub mod peers;
 pub mod raw;
 pub mod seen;
 pub mod vectors;
+pub mod whole;

@@ -192,7 +192,7 @@ fn find_route() -> Work {
         routes.push(opaque(name, &format!("/v1/{name}/batch")));
         routes.push(opaque(name, &format!("/v1/{name}/{{id}}/history")));
     }
-    let routes = Routes::new(&routes, |name| metrics.route(name)).expect("good patterns");
+    let routes = Routes::new(&routes, |name| metrics.route(name), None).expect("good patterns");
     // All of them: their order in the table is random, and the first is found soonest.
     let paths: Vec<String> = NAMES
         .iter()

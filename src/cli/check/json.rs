@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::files::FileFault;
 use super::{risks, sees, text};
 use crate::config::{
-    Config, Diagnostic, Egress, Loaded, Network, Others, Portal, RequestBody, ResponseBody, Route,
-    Severity, Transparent,
+    Config, Diagnostic, Egress, Loaded, Network, Others, Portal, RequestBody, Route, Severity,
+    Transparent,
 };
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
@@ -75,10 +75,7 @@ fn route(route: &Route, config: &Config) -> Value {
             RequestBody::Opaque => json!("opaque"),
             RequestBody::None => json!("none"),
         },
-        "response": match route.response {
-            ResponseBody::Pass => "pass",
-            ResponseBody::RestoreOwn(_) => "restore-own",
-        },
+        "response": route.response.name(),
         "format": route.format.map(text::format_name),
         "stream": route.stream,
         "hold": config.limits.hold,
@@ -106,7 +103,7 @@ fn policy(policy: &Policy, config: &Config) -> Value {
             "at": r.at.to_string(),
             "category": r.category.map(|c| c.name()),
             "special": r.special.map(|s| s.name()),
-            "action": sees::action(&r.action),
+            "action": r.action.name(),
             "subject": r.subject,
             "backend_sees": sees::example(r, &config.kinds),
         })).collect::<Vec<_>>(),

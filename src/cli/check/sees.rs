@@ -3,20 +3,6 @@
 use crate::policy::{Action, Generalise, Mask, Redact, Rule, Scope};
 use crate::pseudonym::Kinds;
 
-/// The action's name in the configuration.
-pub(super) fn action(action: &Action) -> &'static str {
-    match action {
-        Action::Keep => "keep",
-        Action::Drop => "drop",
-        Action::Reject => "reject",
-        Action::Redact(_) => "redact",
-        Action::Mask(_) => "mask",
-        Action::Pseudonym { .. } => "pseudonym",
-        Action::Generalise(_) => "generalise",
-        Action::Restore { .. } => "restore",
-    }
-}
-
 /// An example or a description; invented values.
 pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
     match &rule.action {

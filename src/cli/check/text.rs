@@ -273,7 +273,7 @@ fn policy(policy: &Policy, config: &Config, page: &mut Page) {
             [
                 rule.at.to_string(),
                 category,
-                sees::action(&rule.action).to_owned(),
+                rule.action.name().to_owned(),
                 sees::example(rule, &config.kinds),
             ]
         })

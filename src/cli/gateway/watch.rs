@@ -6,28 +6,40 @@
 //! client, a subject or a key.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, RequestBody, ResponseBody};
+use crate::config::{self, Config, RequestBody};
 use crate::gateway::metrics::Metrics;
-use crate::observe::admin::Admin;
+use crate::gateway::{Control, Inherited};
+use crate::observe::admin::{Admin, AskedReload};
 use crate::observe::trace::{Tracer, export};
 use crate::observe::{self, Door, Pages};
 use crate::tls::server::{Versions, server_config};
 use crate::tls::{Peer, Role};
-use crate::vault_link::VaultLink;
+use crate::vault_link::{Boot, Current};
 
 /// What is watched from here on.
 pub struct Watch {
     pub state: Arc<State>,
     /// Cancelled when somebody asks the gateway to drain.
     pub drain: CancellationToken,
+    /// Those who ask for a reload.
+    pub reloads: mpsc::Receiver<AskedReload>,
+    /// The sockets listened on, for a process that takes over.
+    pub sockets: Vec<OwnedFd>,
     /// For the gateway; taken once.
     pub tracer: Option<Tracer>,
     exporter: Option<export::Exporter>,
@@ -39,7 +51,36 @@ pub struct Watch {
 pub struct State {
     pub serving: AtomicBool,
     pub draining: AtomicBool,
-    pub addresses: OnceLock<Vec<SocketAddr>>,
+    pub control: OnceLock<Arc<Control>>,
+    shown: ArcSwapOption<Shown>,
+    pub reloads: Reloads,
+}
+
+/// What a status page shows of a configuration.
+struct Shown {
+    file: String,
+    digest: String,
+    routes: Vec<Value>,
+}
+
+/// What came of reloads.
+#[derive(Clone, Default)]
+pub struct Reloads {
+    pub done: Counter,
+    pub refused: Counter,
+    /// When the configuration that is served was read: seconds since 1970.
+    pub loaded: Gauge,
+}
+
+impl Reloads {
+    fn register(&self, registry: &mut Registry) {
+        let what = "Configurations read again and served since";
+        registry.register("reloads", what, self.done.clone());
+        let what = "Configurations read again and refused";
+        registry.register("reloads_refused", what, self.refused.clone());
+        let what = "When the configuration that is served was read";
+        registry.register("configuration_seconds", what, self.loaded.clone());
+    }
 }
 
 impl State {
@@ -50,6 +91,28 @@ impl State {
             (false, false) => "starting",
         }
     }
+
+    /// This one is served from now on.
+    pub fn shows(&self, config: &Config) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = i64::try_from(now.unwrap_or_default().as_secs());
+        self.reloads.loaded.set(now.unwrap_or(i64::MAX));
+        self.shown.store(Some(Arc::new(Shown {
+            file: config.file.display().to_string(),
+            digest: config.digest.iter().map(|b| format!("{b:02x}")).collect(),
+            routes: config.routes.iter().map(|r| route(config, r)).collect(),
+        })));
+    }
+
+    /// File and digest of the configuration that is served.
+    pub fn configuration(&self) -> Value {
+        let shown = self.shown.load();
+        let shown = shown.as_deref();
+        shown.map_or(
+            Value::Null,
+            |s| json!({ "file": s.file, "sha256": s.digest }),
+        )
+    }
 }
 
 /// Listens, and begins to export traces.
@@ -59,41 +122,54 @@ impl State {
 pub async fn start(
     config: &Config,
     gateway: &config::Gateway,
-    link: Option<&Arc<VaultLink>>,
+    (boot, link): (&Boot, &Current),
     metrics: &Arc<Metrics>,
+    inherited: &mut Inherited,
 ) -> Result<Watch, String> {
+    // One asks, one is being answered: whoever comes third waits.
+    let (asks, reloads) = mpsc::channel(1);
     let mut watch = Watch {
         state: Arc::default(),
         drain: CancellationToken::new(),
+        reloads,
+        sockets: Vec::new(),
         tracer: None,
         exporter: None,
         stop: CancellationToken::new(),
     };
+    watch.state.shows(config);
     let mut registry = metrics.registry();
-    if let Some(link) = link {
-        registry.register_collector(Box::new(link.page()));
-    }
+    registry.register_collector(Box::new(boot.page(link.clone())));
+    watch.state.reloads.register(&mut registry);
     if let Some(traces) = &gateway.traces {
         let (tracer, exporter) = export::start(traces);
         exporter.register(&mut registry);
         watch.tracer = Some(tracer);
         watch.exporter = Some(exporter);
     }
-    let ready = ready(watch.state.clone(), link.cloned());
+    let ready = ready(watch.state.clone(), link.clone());
     let pages = Pages::new(registry, {
         let ready = ready.clone();
         move || std::future::ready(ready())
     });
     if let Some(address) = gateway.observe {
-        let address = watch.listen(address, &pages, Door::Pages).await?;
+        let address = watch
+            .listen(address, inherited, &pages, Door::Pages)
+            .await?;
         tracing::info!(%address, "metrics and health");
     }
     if let Some(admin) = &gateway.admin {
-        let status = status(config, gateway, link, metrics, watch.state.clone(), ready);
+        let status = status(gateway, link, metrics, watch.state.clone(), ready);
         let status: Box<dyn Fn() -> Value + Send + Sync> = Box::new(status);
         let drain = watch.drain.clone();
-        let door = door(admin, Arc::new(Admin { status, drain }))?;
-        let address = watch.listen(admin.listen, &pages, door).await?;
+        let reload = asks;
+        let admin_of = Admin {
+            status,
+            drain,
+            reload,
+        };
+        let door = door(admin, Arc::new(admin_of))?;
+        let address = watch.listen(admin.listen, inherited, &pages, door).await?;
         tracing::info!(%address, "admin");
     }
     Ok(watch)
@@ -101,17 +177,27 @@ pub async fn start(
 
 impl Watch {
     async fn listen(
-        &self,
+        &mut self,
         address: SocketAddr,
+        inherited: &mut Inherited,
         pages: &Arc<Pages>,
         door: Door,
     ) -> Result<SocketAddr, String> {
-        let (listener, bound) = observe::bind(address)
-            .await
-            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let wrong = |error| format!("cannot listen on {address}: {error}");
+        let (listener, bound) = match inherited.take(address) {
+            Some(socket) => (TcpListener::from_std(socket).map_err(wrong)?, address),
+            None => observe::bind(address).await.map_err(wrong)?,
+        };
+        let socket = listener.as_fd().try_clone_to_owned().map_err(wrong)?;
+        self.sockets.push(socket);
         let serving = observe::serve(listener, pages.clone(), door, self.stop.clone());
         tokio::spawn(serving);
         Ok(bound)
+    }
+
+    /// Another process answers on these addresses from now on.
+    pub fn leave_addresses(&mut self) {
+        self.stop.cancel();
     }
 
     /// The gateway has ended: its last traces are sent, and nobody is answered any more.
@@ -139,9 +225,9 @@ fn door(config: &config::Admin, admin: Arc<Admin>) -> Result<Door, String> {
 
 fn ready(
     state: Arc<State>,
-    link: Option<Arc<VaultLink>>,
+    link: Current,
 ) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
-    move || match &link {
+    move || match &*link.load() {
         Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
         _ if state.name() != "serving" => Err("starting or stopping".to_owned()),
         _ => Ok(()),
@@ -150,22 +236,20 @@ fn ready(
 
 /// What `GET /status` shows (docs/observe.md).
 fn status(
-    config: &Config,
     gateway: &config::Gateway,
-    link: Option<&Arc<VaultLink>>,
+    link: &Current,
     metrics: &Arc<Metrics>,
     state: Arc<State>,
     ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
 ) -> impl Fn() -> Value + Send + Sync + 'static {
     let started = Instant::now();
-    let (link, metrics) = (link.cloned(), metrics.clone());
-    let routes: Vec<Value> = config.routes.iter().map(|r| route(config, r)).collect();
-    let digest: String = config.digest.iter().map(|b| format!("{b:02x}")).collect();
-    let file = config.file.display().to_string();
+    let (link, metrics) = (link.clone(), metrics.clone());
     let workers = gateway.workers;
     move || {
         let (requests, clients, backends) = metrics.totals();
-        let leases = link.as_ref().map_or_else(Vec::new, |link| link.status());
+        let leases = (link.load().as_ref()).map_or_else(Vec::new, |link| link.status());
+        let shown = state.shown.load();
+        let routes = shown.as_ref().map_or(&[][..], |shown| &shown.routes);
         let domains: Vec<Value> = leases
             .iter()
             .map(|lease| {
@@ -185,8 +269,8 @@ fn status(
             "uptime_seconds": started.elapsed().as_secs(),
             "state": state.name(),
             "ready": ready().is_ok(),
-            "configuration": { "file": file, "sha256": digest },
-            "listen": state.addresses.get(),
+            "configuration": state.configuration(),
+            "listen": state.control.get().map(|control| control.addresses()),
             "workers": workers,
             "log_level": observe::log::level(),
             "connections": { "client": clients, "backend": backends },
@@ -211,10 +295,7 @@ fn route(config: &Config, route: &config::Route) -> Value {
             RequestBody::Opaque => "opaque",
             RequestBody::None => "none",
         },
-        "response": match route.response {
-            ResponseBody::Pass => "pass",
-            ResponseBody::RestoreOwn(_) => "restore-own",
-        },
+        "response": route.response.name(),
         "stream": route.stream,
     })
 }

@@ -96,6 +96,7 @@ pub(super) fn assemble(
     Some(Config {
         file: path.to_owned(),
         digest: [0; 32],
+        included: vec![],
         kinds,
         domains: parts(names.domains)?,
         gateway,

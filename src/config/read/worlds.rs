@@ -86,6 +86,11 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         ];
         word(&text, "moment to listen", &words, findings)
     });
+    let reload_on_change = table.text("reload").and_then(|text| {
+        let words = [("signal", false), ("change", true)];
+        word(&text, "moment to reload", &words, findings)
+    });
+    let handover = (table.text("handover")).and_then(|text| path_of(&text, findings));
     table.finish();
     let read = [
         has_traces == traces.is_some(),
@@ -110,6 +115,8 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         listen_when: listen_when.unwrap_or(ListenWhen::AtOnce),
         transparent,
         egress,
+        reload_on_change: reload_on_change.unwrap_or(false),
+        handover,
     })
 }
 

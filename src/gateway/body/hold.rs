@@ -26,11 +26,20 @@ pub struct Held(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSe
 
 impl HoldBudget {
     pub fn new(bytes: usize) -> Self {
-        let most = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let most = Self::most(bytes);
         Self {
             bytes: Arc::new(Semaphore::new(most)),
             most,
         }
+    }
+
+    /// Whether it is of this size.
+    pub fn is_of(&self, bytes: usize) -> bool {
+        self.most == Self::most(bytes)
+    }
+
+    fn most(bytes: usize) -> usize {
+        bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize)
     }
 
     /// Waits its turn, at most [`limits::HOLD_WAIT`].

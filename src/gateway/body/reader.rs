@@ -60,7 +60,7 @@ impl Reader {
     }
 
     fn limits(&self) -> &Limits {
-        &self.story.conn.worker.shared.limits
+        &self.story.site.shared.limits
     }
 
     pub fn is_of_client(&self) -> bool {

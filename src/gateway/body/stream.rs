@@ -34,7 +34,7 @@ impl Pump {
     /// says what a fault is to the client.
     pub fn start(
         reader: Reader,
-        begun: (Rewriter, Vec<u8>, Option<Running>),
+        begun: (Rewriter, Vec<u8>, Option<Box<Running>>),
         story: Arc<Story>,
         blame: fn(Fault) -> Fault,
     ) -> (Self, mpsc::Receiver<Piece>) {
@@ -42,7 +42,7 @@ impl Pump {
         let (rewrite, first, step) = begun;
         let task = tokio::spawn(async move {
             match pump(reader, rewrite, first, &to, &story).await {
-                Ok(()) => step.map_or((), Running::ended_well),
+                Ok(()) => step.map_or((), |running| running.ended_well()),
                 // Before the channel closes: who sees it closed finds the reason.
                 Err(fault) => story.fail(blame(fault)),
             }

@@ -18,8 +18,8 @@ pub mod roll;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ use self::roll::{Member, Roll};
 use crate::config::{Limits, Network, ProxyProtocol};
 use crate::limits;
 use crate::tls::TlsError;
-use crate::tls::reload::{Plan, Reloadable, Reloaded, Serving, Watch};
+use crate::tls::reload::{Plan, Reloadable, Reloaded, Serving};
 use crate::tls::sni::Stranger;
 
 /// A fatal alert in clear, as TLS sends it before keys are agreed (RFC 8446, sections 5.1 and 6):
@@ -45,13 +45,34 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// One for all listeners and workers.
 pub struct Door {
     tls: Reloadable,
-    proxies: Option<ProxyProtocol>,
-    handshakes: Semaphore,
-    handshake_time: Duration,
-    head_time: Duration,
+    rules: ArcSwap<Rules>,
     roll: Roll,
-    places: Arc<Places>,
     metrics: Arc<DoorMetrics>,
+}
+
+/// What a configuration says of the door, beside its TLS.
+struct Rules {
+    proxies: Option<ProxyProtocol>,
+    limits: Limits,
+    handshakes: Arc<Semaphore>,
+    places: Arc<Places>,
+}
+
+impl Rules {
+    /// Whoever is inside keeps their place, as far as the bounds are still the same.
+    fn new(proxies: Option<ProxyProtocol>, limits: &Limits, before: Option<&Self>) -> Self {
+        let same =
+            |get: fn(&Limits) -> usize| before.filter(|before| get(&before.limits) == get(limits));
+        let handshakes = same(|l| l.handshakes).map(|before| before.handshakes.clone());
+        let places = same(|l| l.connections_per_address).and_then(|_| same(|l| l.connections));
+        let (each, all) = (limits.connections_per_address, limits.connections);
+        Self {
+            proxies,
+            limits: limits.clone(),
+            handshakes: handshakes.unwrap_or_else(|| Arc::new(Semaphore::new(limits.handshakes))),
+            places: places.map_or_else(|| Places::new(each, all), |before| before.places.clone()),
+        }
+    }
 }
 
 /// A client that has come in.
@@ -59,8 +80,8 @@ pub struct Guest {
     pub stream: TlsStream<TcpStream>,
     /// The client's own address where a trusted load balancer has named it, else the peer's.
     pub source: SocketAddr,
-    /// On the roll, where it has a certificate.
-    pub member: Option<Member>,
+    /// On the roll.
+    pub member: Member,
     /// Among the connections of its address.
     pub place: Place,
     /// How it came, if it did not come by name.
@@ -93,17 +114,13 @@ impl Door {
         metrics.certificates(serving.ends());
         Ok(Self {
             tls,
-            proxies,
-            handshakes: Semaphore::new(limits.handshakes),
-            handshake_time: limits.handshake_time,
-            head_time: limits.head_time,
+            rules: ArcSwap::from_pointee(Rules::new(proxies, limits, None)),
             roll: Roll::default(),
-            places: Places::new(limits.connections_per_address, limits.connections),
             metrics,
         })
     }
 
-    /// Lets one client in. `stop`: what ends its connection; a member has one of its own below it.
+    /// Lets one client in. `stop`: what ends its connection; each has one of its own below it.
     ///
     /// # Errors
     /// Why it is turned away. It has been told what TLS lets one tell.
@@ -113,9 +130,10 @@ impl Door {
         peer: SocketAddr,
         stop: &CancellationToken,
     ) -> Result<Guest, Reason> {
-        let source = self.source(&mut tcp, peer).await?;
-        let at_home = self.place(source)?;
-        let deadline = Instant::now() + self.handshake_time;
+        let rules = self.rules.load_full();
+        let source = rules.source(&mut tcp, peer).await?;
+        let at_home = rules.place(source)?;
+        let deadline = Instant::now() + rules.limits.handshake_time;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
         let serving = self.tls.current();
@@ -127,7 +145,7 @@ impl Door {
                 Stranger::NoName => Reason::NoName,
             });
         }
-        let stream = self.shake(hello, serving.config.clone(), deadline).await?;
+        let stream = rules.shake(hello, serving.config.clone(), deadline).await?;
         let member = self.member(&stream, &serving, stop)?;
         Ok(Guest {
             stream,
@@ -143,7 +161,7 @@ impl Door {
     /// # Errors
     /// [`Reason::Crowd`].
     pub fn place(&self, source: SocketAddr) -> Result<Place, Reason> {
-        self.places.enter(source.ip()).ok_or(Reason::Crowd)
+        self.rules.load().place(source)
     }
 
     /// TLS with a client that has said where it wants to go, and must ask for that host now.
@@ -155,8 +173,10 @@ impl Door {
         tcp: TcpStream,
         host: &str,
         config: Arc<ServerConfig>,
-    ) -> Result<TlsStream<TcpStream>, Reason> {
-        let deadline = Instant::now() + self.handshake_time;
+        stop: &CancellationToken,
+    ) -> Result<(TlsStream<TcpStream>, Member), Reason> {
+        let rules = self.rules.load_full();
+        let deadline = Instant::now() + rules.limits.handshake_time;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
         let reason = match hello.client_hello().server_name() {
@@ -168,20 +188,8 @@ impl Door {
             turn_away(hello.io, deadline).await;
             return Err(reason);
         }
-        self.shake(hello, config, deadline).await
-    }
-
-    async fn shake(
-        &self,
-        hello: StartHandshake<TcpStream>,
-        config: Arc<ServerConfig>,
-        deadline: Instant,
-    ) -> Result<TlsStream<TcpStream>, Reason> {
-        let place = timeout_at(deadline, self.handshakes.acquire());
-        let Ok(Ok(_place)) = place.await else {
-            return Err(Reason::Busy);
-        };
-        within(deadline, hello.into_stream(config)).await
+        let stream = rules.shake(hello, config, deadline).await?;
+        Ok((stream, self.roll.enter(&[], stop)))
     }
 
     /// Reads the TLS files again, and asks those with a certificate to leave whom the new CA or
@@ -193,12 +201,21 @@ impl Door {
         self.changed(self.tls.reload())
     }
 
-    /// As [`Self::reload`], with other files, names or hosts.
+    /// As [`Self::reload`], with other files, names or hosts, and other rules for who comes from
+    /// now on.
     ///
     /// # Errors
     /// As [`Self::reload`].
-    pub fn adopt(&self, plan: Plan) -> Result<Reloaded, TlsError> {
-        self.changed(self.tls.adopt(plan))
+    pub fn adopt(
+        &self,
+        plan: Plan,
+        proxies: Option<ProxyProtocol>,
+        limits: &Limits,
+    ) -> Result<Reloaded, TlsError> {
+        let what = self.changed(self.tls.adopt(plan))?;
+        let rules = Rules::new(proxies, limits, Some(&self.rules.load()));
+        self.rules.store(Arc::new(rules));
+        Ok(what)
     }
 
     fn changed(&self, reloaded: Result<Reloaded, TlsError>) -> Result<Reloaded, TlsError> {
@@ -221,6 +238,47 @@ impl Door {
         reloaded
     }
 
+    /// Puts a client on the roll, with its certificate if it has one: without, it would not be let
+    /// in either from the moment that one is required.
+    fn member(
+        &self,
+        stream: &TlsStream<TcpStream>,
+        serving: &Serving,
+        stop: &CancellationToken,
+    ) -> Result<Member, Reason> {
+        let session = stream.get_ref().1;
+        let chain = session.peer_certificates().unwrap_or_default();
+        let member = self.roll.enter(chain, stop);
+        // The trust may have changed since the hello. Once on the roll, later changes find it. A
+        // resumed session brings the certificate of its first handshake, which may have ended.
+        let now = self.tls.current();
+        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        let changed = now.trust.generation != serving.trust.generation;
+        if (resumed || changed) && !now.trust.accepts(chain) {
+            return Err(Reason::Revoked);
+        }
+        Ok(member)
+    }
+}
+
+impl Rules {
+    fn place(&self, source: SocketAddr) -> Result<Place, Reason> {
+        self.places.enter(source.ip()).ok_or(Reason::Crowd)
+    }
+
+    async fn shake(
+        &self,
+        hello: StartHandshake<TcpStream>,
+        config: Arc<ServerConfig>,
+        deadline: Instant,
+    ) -> Result<TlsStream<TcpStream>, Reason> {
+        let place = timeout_at(deadline, self.handshakes.acquire());
+        let Ok(Ok(_place)) = place.await else {
+            return Err(Reason::Busy);
+        };
+        within(deadline, hello.into_stream(config)).await
+    }
+
     /// Whose connection it is.
     async fn source(&self, tcp: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Reason> {
         let Some(proxies) = &self.proxies else {
@@ -232,34 +290,11 @@ impl Door {
         }
         // Boxed: most connections never have it.
         let header = Box::pin(proxy::read(tcp, proxies.required));
-        match tokio::time::timeout(self.head_time, header).await {
+        match tokio::time::timeout(self.limits.head_time, header).await {
             Ok(Ok(named)) => Ok(named.unwrap_or(peer)),
             Ok(Err(_)) => Err(Reason::ProxyHeader),
             Err(_) => Err(Reason::ProxyTime),
         }
-    }
-
-    /// Puts a client with a certificate on the roll.
-    fn member(
-        &self,
-        stream: &TlsStream<TcpStream>,
-        serving: &Serving,
-        stop: &CancellationToken,
-    ) -> Result<Option<Member>, Reason> {
-        let session = stream.get_ref().1;
-        let Some(chain) = session.peer_certificates() else {
-            return Ok(None);
-        };
-        let member = self.roll.enter(chain, stop);
-        // The trust may have changed since the hello. Once on the roll, later changes find it. A
-        // resumed session brings the certificate of its first handshake, which may have ended.
-        let now = self.tls.current();
-        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        let changed = now.trust.generation != serving.trust.generation;
-        if (resumed || changed) && !now.trust.accepts(chain) {
-            return Err(Reason::Revoked);
-        }
-        Ok(Some(member))
     }
 }
 
@@ -283,7 +318,7 @@ async fn within<T>(
 
 /// Reloads whenever the files have changed, until `stop`.
 pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
-    let mut watch = Watch::new(&door.tls);
+    let mut changes = door.tls.changes();
     let mut tick = tokio::time::interval(limits::TLS_FILES_TICK);
     loop {
         tokio::select! {
@@ -292,7 +327,7 @@ pub async fn watch(door: Arc<Door>, stop: CancellationToken) {
         }
         // A few calls for names that the kernel has at hand: not worth a thread of its own, which
         // would stay (and its memory with it) as long as somebody asks every second.
-        if !watch.is_due(&door.tls) {
+        if !changes.is_due(door.tls.stamps()) {
             continue;
         }
         let door = door.clone();

@@ -1,7 +1,7 @@
-//! Who is inside with a client certificate.
+//! Who is inside, and with which client certificate.
 //!
-//! What enters: chains as they were verified in the handshake. What leaves: a token a connection,
-//! that is cancelled when its certificate would not be let in any more. What can never happen: a
+//! What enters: chains as they were verified in the handshake; an empty one where there was none. What leaves: a token a connection,
+//! that is cancelled when it would not be let in any more. What can never happen: a
 //! connection that has closed stays on the roll.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::tls::trust::Trust;
 
 type Chain = Arc<[CertificateDer<'static>]>;
 
-/// Open connections with a certificate, by number.
+/// Open connections, by number.
 #[derive(Default)]
 pub struct Roll(Arc<Mutex<Open>>);
 

@@ -20,10 +20,10 @@ use tokio::net::TcpStream;
 
 use super::metrics::Outcome;
 use super::{Egress, Record, Way};
-use crate::config::Portal;
+use crate::config::{Limits, Portal};
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::rescue;
-use crate::gateway::shared::{RequestId, Worker};
+use crate::gateway::shared::RequestId;
 use crate::limits;
 
 /// A wish that was granted.
@@ -46,7 +46,7 @@ struct Heard {
 pub(super) async fn hear(
     egress: &Egress,
     tcp: TcpStream,
-    worker: &Worker,
+    times: &Limits,
     record: &mut Record,
 ) -> Option<Granted> {
     let heard = Mutex::new(Heard::default());
@@ -58,7 +58,7 @@ pub(super) async fn hear(
         let way = match asked(&request) {
             Ok(portal) => {
                 note(&mut |heard| heard.portal = Some(portal.clone()));
-                egress.way(portal, worker).await
+                egress.way(portal, times).await
             }
             Err(code) => Err(code),
         };
@@ -74,7 +74,6 @@ pub(super) async fn hear(
             }
         })
     });
-    let times = &worker.shared.limits;
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(times.head_time)

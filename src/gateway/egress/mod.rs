@@ -26,6 +26,7 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use self::metrics::{EgressMetrics, Outcome};
 use self::tunnel::Tunnel;
@@ -35,7 +36,7 @@ use super::head::Head;
 use super::routes::Route;
 use super::serve::{ALPN, Conn};
 use super::shared::{RequestId, Worker};
-use crate::config::{self, Others, Portal};
+use crate::config::{self, Limits, Others, Portal};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::Line;
 use crate::tls::TlsError;
@@ -69,15 +70,18 @@ enum Way {
 
 impl Egress {
     /// # Errors
-    /// A CA that cannot be used, or that could make certificates for other hosts.
+    /// A CA that cannot be used, or that could make certificates for other hosts. `before`: what
+    /// is used now, whose tunnels go on counting.
     pub fn new(
         gateway: &config::Gateway,
         metrics: &Arc<EgressMetrics>,
+        before: Option<&Self>,
     ) -> Result<Option<Arc<Self>>, TlsError> {
         let Some(config) = &gateway.egress else {
             return Ok(None);
         };
         let mint = mint(config)?;
+        let same = before.filter(|before| before.config.max_tunnels == config.max_tunnels);
         let mut own = gateway.listen.clone();
         own.extend(&config.listen);
         own.extend(gateway.observe);
@@ -87,7 +91,10 @@ impl Egress {
         Ok(Some(Arc::new(Self {
             mint,
             own,
-            tunnels: Arc::new(Semaphore::new(config.max_tunnels)),
+            tunnels: same.map_or_else(
+                || Arc::new(Semaphore::new(config.max_tunnels)),
+                |before| before.tunnels.clone(),
+            ),
             metrics: metrics.clone(),
             config: config.clone(),
         })))
@@ -99,10 +106,11 @@ impl Egress {
     /// Why it is turned away, as by the door.
     pub async fn arrive(
         self: &Arc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
+        (tcp, peer): (TcpStream, SocketAddr),
         worker: &Arc<Worker>,
+        limits: &Limits,
         door: &Door,
+        stop: &CancellationToken,
     ) -> Result<Arrival, Reason> {
         let mut record = Record::new(self, worker);
         let ip = peer.ip().to_canonical();
@@ -112,7 +120,7 @@ impl Egress {
             return Ok(Arrival::Refused);
         }
         let place = door.place(peer)?;
-        let Some(granted) = connect::hear(self, tcp, worker, &mut record).await else {
+        let Some(granted) = connect::hear(self, tcp, limits, &mut record).await else {
             return Ok(Arrival::Refused);
         };
         let connect::Granted { way, tcp, early } = granted;
@@ -135,7 +143,7 @@ impl Egress {
                     tracing::error!(%error, "no certificate for the egress proxy");
                     Reason::Protocol
                 })?;
-                let stream = door.meet(tcp, &portal.host, config).await?;
+                let (stream, member) = door.meet(tcp, &portal.host, config, stop).await?;
                 let way = Bypath {
                     portal: Some(portal.port),
                     original: None,
@@ -143,7 +151,7 @@ impl Egress {
                 Ok(Arrival::Guest(Box::new(Guest {
                     stream,
                     source: peer,
-                    member: None,
+                    member,
                     place,
                     way,
                 })))
@@ -152,7 +160,7 @@ impl Egress {
     }
 
     /// Where this leads, connected if it is a tunnel.
-    async fn way(&self, portal: Portal, worker: &Worker) -> Result<Way, Code> {
+    async fn way(&self, portal: Portal, limits: &Limits) -> Result<Way, Code> {
         if self.config.hosts.contains(&portal) {
             return Ok(Way::Open(portal));
         }
@@ -170,8 +178,7 @@ impl Egress {
         let Ok(permit) = self.tunnels.clone().try_acquire_owned() else {
             return Err(Code::EgressFull);
         };
-        let time = worker.shared.limits.connect_time;
-        let far = tunnel::connect(self, &portal, time).await?;
+        let far = tunnel::connect(self, &portal, limits.connect_time).await?;
         Ok(Way::Tunnel(far, permit))
     }
 }

@@ -102,7 +102,7 @@ mod tests {
         let mut config = route("r", None, "/", &[]);
         change(&mut config);
         let metrics = Metrics::new();
-        let routes = Routes::new(&[config], |n| metrics.route(n)).unwrap();
+        let routes = Routes::new(&[config], |n| metrics.route(n), None).unwrap();
         let mut from = HeaderMap::new();
         for (name, value) in sent {
             let name: HeaderName = name.parse().unwrap();

@@ -144,7 +144,7 @@ mod tests {
         config.cookies = vec!["lang".to_owned()];
         config.response_headers = vec!["x-summary".to_owned(), "etag".to_owned()];
         let metrics = Metrics::new();
-        let routes = Routes::new(&[config], |n| metrics.route(n)).unwrap();
+        let routes = Routes::new(&[config], |n| metrics.route(n), None).unwrap();
         let mut from = HeaderMap::new();
         for (name, value) in sent {
             let name: HeaderName = name.parse().unwrap();

@@ -12,7 +12,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use crate::observe::count::counter;
-use crate::policy::{Action, Policy};
+use crate::policy::Policy;
 use crate::rewrite::tally::RuleCounts;
 
 /// All policies that have been asked for.
@@ -33,7 +33,7 @@ impl RuleTable {
         let rules: Vec<_> = policy
             .rules
             .iter()
-            .map(|rule| (rule.at.to_string(), name(&rule.action)))
+            .map(|rule| (rule.at.to_string(), rule.action.name()))
             .collect();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|one| one.policy == policy.name);
@@ -78,19 +78,5 @@ impl Collector for RuleTable {
             }
         }
         Ok(())
-    }
-}
-
-/// As policies write it.
-fn name(action: &Action) -> &'static str {
-    match action {
-        Action::Keep => "keep",
-        Action::Drop => "drop",
-        Action::Reject => "reject",
-        Action::Redact(_) => "redact",
-        Action::Mask(_) => "mask",
-        Action::Pseudonym { .. } => "pseudonym",
-        Action::Generalise(_) => "generalise",
-        Action::Restore { .. } => "restore",
     }
 }

@@ -4,10 +4,11 @@
 //! address a request should try, and whether it may. What can never happen: two workers differ in
 //! what they hold to be healthy, or this outlives the configuration that it was built from.
 //!
-//! [`Backends`] is built from a configuration alone and refers to nothing global: a gateway that
-//! takes a new configuration builds a new one, and the old one lasts as long as requests on it.
+//! [`Backends`] is built from a configuration, and lasts as long as requests on it. The next one
+//! takes over, as they are, the backends that stand there with the same words and the same TLS
+//! files: what has been learned of them, and their connections, outlast a reload.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,12 +27,25 @@ use super::retry::Budget;
 use super::{health, names};
 use crate::config;
 use crate::gateway::metrics::Metrics;
-use crate::tls::TlsError;
+use crate::tls::{self, TlsError};
 
 /// All backends of one configuration.
-pub struct Backends {
-    all: Vec<Arc<Backend>>,
+pub struct Backends(Vec<Arc<Tended>>);
+
+/// A backend, and whoever asks and looks up for it, as long as a configuration has it.
+struct Tended {
+    backend: Arc<Backend>,
+    origin: Origin,
+    is_watched: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// What a backend was built from.
+#[derive(PartialEq)]
+struct Origin {
+    config: config::Backend,
+    connect_time: Duration,
+    files: [u8; 32],
 }
 
 /// One backend, as all workers see it.
@@ -74,52 +88,81 @@ const EJECTED: u8 = 1;
 const UNHEALTHY: u8 = 2;
 
 impl Backends {
+    /// `before`: what is used now; backends that have not changed are taken over.
+    ///
     /// # Errors
     /// A CA, certificate or key file that cannot be used.
     pub fn new(
         backends: &[config::Backend],
         limits: &config::Limits,
         metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Arc<Self>, TlsError> {
-        let backend = |backend| Backend::new(backend, limits, metrics).map(Arc::new);
-        let all: Result<Vec<_>, _> = backends.iter().map(backend).collect();
-        let backends = Arc::new(Self {
-            all: all?,
-            tasks: Mutex::default(),
-        });
-        metrics.upstream.show(&backends);
-        Ok(backends)
+        let tended = |backend| Tended::new(backend, limits, metrics, before);
+        let all: Result<_, _> = backends.iter().map(tended).collect();
+        Ok(Arc::new(Self(all?)))
     }
 
-    /// Begins to ask and to look up, once for the whole gateway: in the control runtime. It ends
-    /// when the last worker lets go of this.
+    /// Begins to ask and to look up for those for whom nobody does yet, once for the whole
+    /// gateway: in the control runtime. It ends with the last configuration that has the backend.
     pub fn watch(&self) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        for backend in &self.all {
-            for (at, target) in backend.targets.iter().enumerate() {
-                if let Some(rules) = backend.care.health.clone() {
-                    let check = health::watch(backend.clone(), at, rules);
-                    tasks.push(tokio::spawn(check).abort_handle());
-                }
-                if !target.endpoint.names.is_fixed() {
-                    let follow = names::follow(backend.clone(), at);
-                    tasks.push(tokio::spawn(follow).abort_handle());
-                }
-            }
-        }
+        self.0.iter().for_each(|tended| tended.watch());
     }
 
     /// As configured.
     pub fn name(&self, backend: usize) -> Option<&String> {
-        self.all.get(backend).map(|b| &b.name)
+        self.0.get(backend).map(|tended| &tended.backend.name)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.all.iter()
+        self.0.iter().map(|tended| &tended.backend)
     }
 }
 
-impl Drop for Backends {
+impl Tended {
+    fn new(
+        config: &config::Backend,
+        limits: &config::Limits,
+        metrics: &Arc<Metrics>,
+        before: Option<&Backends>,
+    ) -> Result<Arc<Self>, TlsError> {
+        let identity = config.identity.iter().flat_map(|(one, two)| [one, two]);
+        let origin = Origin {
+            config: config.clone(),
+            connect_time: limits.connect_time,
+            files: tls::contents(config.ca.iter().chain(identity).map(|f| f.as_path()))?,
+        };
+        let mut known = before.iter().flat_map(|before| &before.0);
+        if let Some(same) = known.find(|tended| tended.origin == origin) {
+            return Ok(same.clone());
+        }
+        Ok(Arc::new(Self {
+            backend: Arc::new(Backend::new(config, limits, metrics)?),
+            origin,
+            is_watched: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    fn watch(&self) {
+        if self.is_watched.swap(true, Relaxed) {
+            return;
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, target) in self.backend.targets.iter().enumerate() {
+            if let Some(rules) = self.backend.care.health.clone() {
+                let check = health::watch(self.backend.clone(), at, rules);
+                tasks.push(tokio::spawn(check).abort_handle());
+            }
+            if !target.endpoint.names.is_fixed() {
+                let follow = names::follow(self.backend.clone(), at);
+                tasks.push(tokio::spawn(follow).abort_handle());
+            }
+        }
+    }
+}
+
+impl Drop for Tended {
     fn drop(&mut self) {
         let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
         tasks.iter().for_each(AbortHandle::abort);

@@ -33,6 +33,7 @@ pub mod send;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use self::backend::Backend;
 pub use self::backend::Backends;
 pub use self::link::Link;
 use self::original::Aim;
@@ -46,11 +47,16 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Empty pools; nothing is opened before it is needed.
-    pub fn new(backends: &Backends) -> Self {
+    /// Empty pools; nothing is opened before it is needed. The pools of `before` (this worker's)
+    /// go on for the backends that have been taken over.
+    pub fn new(backends: &Backends, before: Option<&Self>) -> Self {
         // The library's own seeds are random; these numbers only spread load.
         let seeds = RandomState::new();
-        let pool = |(at, backend)| Pool::new(backend, seeds.hash_one(at));
+        let pool = |(at, backend): (usize, &Arc<Backend>)| {
+            let mut known = before.iter().flat_map(|before| &before.pools);
+            let same = known.find(|pool| Arc::ptr_eq(&pool.backend, backend));
+            same.map_or_else(|| Pool::new(backend, seeds.hash_one(at)), Arc::clone)
+        };
         Self {
             pools: backends.iter().enumerate().map(pool).collect(),
         }

@@ -132,7 +132,7 @@ async fn again(
 
 /// How long a try waits; shorter where it may be followed by another one.
 fn time(story: &Story, link: &Link, more: bool) -> Duration {
-    let whole = story.conn.worker.shared.limits.response_time;
+    let whole = story.site.shared.limits.response_time;
     match link.backend().care.attempt_time {
         Some(time) if more => time.min(whole),
         _ => whole,
