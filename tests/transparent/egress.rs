@@ -148,6 +148,20 @@ request = "record"
         ))
     }
 
+    /// Waits until a count is this: what a client has seen may be counted a moment later.
+    fn settles(&self, line: &str, wanted: u64) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.count(line) != wanted {
+            assert!(Instant::now() < end, "{line}: {}", self.count(line));
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    fn came(&self, host: &str, outcome: &str, times: u64) {
+        let labels = format!("{{host=\"{host}\",outcome=\"{outcome}\"}}");
+        self.settles(&format!("egress_connects_total{labels}"), times);
+    }
+
     /// Lines of the access log about CONNECTs, once there are so many.
     fn log(&self, least: usize) -> Vec<serde_json::Value> {
         let end = Instant::now() + Duration::from_secs(20);
@@ -219,7 +233,7 @@ fn proxy_09_what_leaves_by_connect_arrives_pseudonymised() {
     assert!(last(&said).starts_with("400"), "{said}");
     assert!(way.portal.seen().is_empty());
 
-    assert_eq!(way.connects("portal.example", "opened"), 5);
+    way.came("portal.example", "opened", 5);
     for line in way.log(5) {
         assert_eq!(line["host"], "portal.example");
         assert_eq!(
@@ -401,8 +415,8 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
     ] {
         assert_eq!(way.connect(&url), "000 0 403", "{url}");
     }
-    assert_eq!(way.connects("other", "refused-host"), 5);
-    assert_eq!(way.connects("localhost", "refused-address"), 1);
+    way.came("other", "refused-host", 5);
+    way.came("localhost", "refused-address", 1);
     let line = way.log(6).pop().unwrap();
     assert_eq!(
         (&line["host"], &line["code"]),
@@ -491,7 +505,7 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
         .output()
         .unwrap();
     assert_eq!(last(&String::from_utf8_lossy(&output.stdout)), "000 0 000");
-    assert_eq!(way.connects("other", "refused-client"), 1);
+    way.came("other", "refused-client", 1);
     assert!(way.portal.seen().is_empty() && way.other.seen().is_empty());
     // And those who belong are served as before.
     assert_eq!(way.connect(URL), "201 2 200");
@@ -518,8 +532,8 @@ fn proxy_09_listed_tunnels_pass_untouched() {
         .max()
         .unwrap();
     assert!(sent > 300, "{sent}");
-    assert_eq!(way.connects("localhost", "tunnelled"), 2);
-    assert_eq!(way.count("egress_tunnels_open"), 0);
+    way.came("localhost", "tunnelled", 2);
+    way.settles("egress_tunnels_open", 0);
     assert!(way.count("egress_tunnel_bytes_total{direction=\"out\"}") > 300);
     assert!(way.count("egress_tunnel_bytes_total{direction=\"in\"}") > 300);
     // Not to the gateway itself, although it stands in `private`.
@@ -539,7 +553,7 @@ fn proxy_09_silence_and_crowds_come_to_an_end() {
     let began = Instant::now();
     assert_eq!(way.raw("CONNECT portal.example:443 HTTP/1.1\r\nhost"), "");
     assert!(began.elapsed() < Duration::from_secs(10));
-    assert_eq!(way.connects("other", "slow"), 1);
+    way.came("other", "slow", 1);
     // A tunnel in which nothing moves takes the only place, for a while.
     let port = way.other.port;
     let mut silent = TcpStream::connect(way.proxy).unwrap();
@@ -562,9 +576,9 @@ fn proxy_09_silence_and_crowds_come_to_an_end() {
     assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
     let said = expect(&mut way.through(post(&url, &way.theirs.file)));
     assert_eq!(last(&said), "201 1.1 200", "{said}");
-    let count = |outcome| way.connects("localhost", outcome);
-    assert_eq!((count("tunnel-cut"), count("full")), (1, 1));
-    assert_eq!(way.count("connections_open{side=\"client\"}"), 0);
+    way.came("localhost", "tunnel-cut", 1);
+    way.came("localhost", "full", 1);
+    way.settles("connections_open{side=\"client\"}", 0);
 }
 
 #[test]
@@ -599,11 +613,72 @@ fn proxy_09_others_pass_where_the_configuration_says_so() {
     ] {
         assert_eq!(way.connect(&url), "000 0 403", "{url}");
     }
-    assert_eq!(way.connects("other", "tunnelled"), 1);
+    way.came("other", "tunnelled", 1);
     // Where nothing listens.
     assert_eq!(way.connect("https://localhost:8443/"), "000 0 502");
     assert_eq!(way.connect(URL), "201 2 200");
     is_pseudonymised(&way.portal.saw_one());
+}
+
+#[test]
+fn proxy_09_the_way_out_changes_with_a_reload() {
+    let mut way = Way::open("");
+    let reload = |way: &Way, from: &str, to: &str| {
+        let text = fs::read_to_string(way.whole.config()).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(way.whole.config(), text.replace(from, to)).unwrap();
+        let process = way.whole.gateway.as_ref().unwrap().id().to_string();
+        expect(Command::new("kill").args(["-HUP", &process]));
+    };
+    let until = |what: &str, good: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !good() {
+            assert!(Instant::now() < end, "{what}");
+            pause(Duration::from_millis(50));
+        }
+    };
+    let port = way.other.port;
+    let url = format!("https://localhost:{port}/any");
+    assert_eq!(way.connect(&url), "000 0 403");
+    let tunnels =
+        format!("private = [\"127.0.0.0/8\", \"::1\"]\ntunnel_hosts = [\"localhost:{port}\"]");
+    let hosts = "hosts = [\"portal.example\"]\n";
+    reload(&way, hosts, &format!("{hosts}{tunnels}\n"));
+    // The CA of the page is none of the other server's: curl leaves, behind its tunnel.
+    until("no tunnel", &|| way.connect(&url) == "000 0 200");
+
+    // A CA that could be anybody is refused, and what was before goes on.
+    let key = fs::read(way.ca.with_extension("key")).unwrap();
+    let good = fs::read(&way.ca).unwrap();
+    let [commands] = &blocks("sh", "egress-ca.key")[..] else {
+        panic!("one block of the page makes the CA");
+    };
+    let commands = commands.replace("nameConstraints = critical, @names\n", "");
+    let mut sh = Command::new("sh");
+    expect(
+        sh.args(["-e", "-c", &commands])
+            .current_dir(way.whole.certs()),
+    );
+    reload(&way, &tunnels, "");
+    way.settles("reloads_refused_total", 1);
+    let trusted = way.whole.folder().join("good.pem");
+    fs::write(&trusted, &good).unwrap();
+    let bad = std::mem::replace(&mut way.ca, trusted);
+    assert_eq!(way.connect(URL), "201 2 200");
+    assert_eq!(way.connect(&url), "000 0 200");
+    fs::write(&bad, good).unwrap();
+    fs::write(bad.with_extension("key"), key).unwrap();
+
+    // Another address.
+    let new = free_address().unwrap();
+    reload(&way, &way.proxy.to_string(), &new.to_string());
+    until("not listening", &|| TcpStream::connect(new).is_ok());
+    until("listening still", &|| {
+        TcpStream::connect(way.proxy).is_err()
+    });
+    way.proxy = new;
+    assert_eq!(way.connect(URL), "201 2 200");
+    assert_eq!(way.connect(&url), "000 0 403");
 }
 
 #[test]
