@@ -131,6 +131,23 @@ pub(super) fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
     Some(Network { address, bits })
 }
 
+/// Blocks of addresses; `whole` is told of those that are all there are, which do not count.
+pub(super) fn blocks(
+    texts: &[Text<'_>],
+    findings: &Findings,
+    whole: impl Fn(&Text<'_>),
+) -> Vec<Network> {
+    let read = |text: &Text<'_>| {
+        let network = network(text, findings)?;
+        if network.bits == 0 {
+            whole(text);
+            return None;
+        }
+        Some(network)
+    };
+    texts.iter().filter_map(read).collect()
+}
+
 /// The first address of the block.
 fn base(address: IpAddr, bits: u8) -> IpAddr {
     let low = |width: u32| u128::MAX.checked_shl(width - u32::from(bits)).unwrap_or(0);

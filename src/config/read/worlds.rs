@@ -2,7 +2,7 @@
 
 use super::super::raw::Table;
 use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
-use super::{address, bypath, front, path, path_of, watch, word};
+use super::{address, bypath, egress, front, path, path_of, watch, word};
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -70,9 +70,9 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     let has_admin = admin.is_some();
     let admin = admin.and_then(|t| watch::admin(t, &taken, |tls| server_tls(tls, true)));
     taken.extend(admin.as_ref().map(|admin| admin.listen));
-    let egress = table.table("egress", "[gateway.egress]");
-    let has_egress = egress.is_some();
-    let egress = egress.and_then(|t| bypath::egress(t, &taken));
+    let written = table.table("egress", "[gateway.egress]");
+    let has_egress = written.is_some();
+    let egress = written.and_then(|t| egress::read(t, &taken));
     let transparent = bypath::transparent(&table, proxy_protocol.as_ref());
     let workers = table
         .integer("workers", 1..=1024)
