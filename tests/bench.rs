@@ -380,7 +380,16 @@ fn speed_02_the_vault_alone_keeps_what_it_is_given() {
 
 #[test]
 fn speed_02_a_soak_prints_a_line_a_period_and_a_verdict() {
-    let arguments = ["soak", "--minutes", "0.05", "--period", "1", "--rate", "50"];
+    let arguments = [
+        "soak",
+        "--calm",
+        "--minutes",
+        "0.05",
+        "--period",
+        "1",
+        "--rate",
+        "50",
+    ];
     let text = Bench::new(&arguments).expect();
     let lines = text
         .lines()
@@ -393,6 +402,41 @@ fn speed_02_a_soak_prints_a_line_a_period_and_a_verdict() {
             "{text}"
         );
     }
+}
+
+/// Half a minute of it; whoever wants ten types `cryptonym bench soak`.
+#[test]
+fn proxy_15_a_soak_with_trouble_loses_nothing_and_leaves_nothing() {
+    let minutes = if std::env::var_os("CRYPTONYM_LONG").is_some() {
+        "10"
+    } else {
+        "0.5"
+    };
+    let mut arguments = vec!["soak", "--minutes", minutes, "--period", "2", "--json"];
+    if minutes == "0.5" {
+        arguments.extend(["--every", "4"]);
+    }
+    // What half a minute says of memory is nothing: the verdict is that of the parts below.
+    let output = Bench::new(&arguments).run();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let counts = &document["counts"];
+    let count = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{document:#}"));
+    for name in ["lost", "twice", "wrong"] {
+        assert_eq!(count(&counts[name]), 0, "{name}: {document:#}");
+    }
+    for name in ["unrecorded", "connections_left", "unsettled"] {
+        assert_eq!(count(&document[name]), 0, "{name}: {document:#}");
+    }
+    for name in ["reloads", "backend_restarts", "vault_restarts"] {
+        assert!(count(&document[name]) > 0, "{name}: {document:#}");
+    }
+    for name in ["acknowledged", "aborted", "refused", "records"] {
+        assert!(count(&counts[name]) > 0, "{name}: {document:#}");
+    }
+    assert!(
+        document["errors"].as_object().unwrap().is_empty(),
+        "{document:#}"
+    );
 }
 
 /// Whether something came to be within a minute.
@@ -420,10 +464,11 @@ fn speed_02_ctrl_c_leaves_no_process_and_no_file() {
         .filter(|name| installed(name))
         .count();
     // While it is being made; in the middle of the load, peers included; a soak that has begun.
-    let cases: [(&[&str], usize); 3] = [
+    let cases: [(&[&str], usize); 4] = [
         (&["--load", "single", "--seconds", "600"], 0),
         (&["--load", "single", "--seconds", "600"], 2 + peers),
         (&["soak", "--minutes", "10"], 2),
+        (&["soak", "--calm", "--minutes", "10"], 2),
     ];
     for (arguments, processes) in cases {
         let mut bench = Bench::new(arguments);

@@ -405,7 +405,7 @@ impl Load {
         let one = |number: usize| {
             let (stop, answered) = (stop.clone(), answered.clone());
             let fresh = || installation.client();
-            let mut all: Vec<_> = (0..if number % 2 == 0 { 1 } else { 5000 })
+            let mut all: Vec<_> = (0..if number.is_multiple_of(2) { 1 } else { 5000 })
                 .map(|_| fresh())
                 .collect();
             tokio::spawn(async move {

@@ -6,7 +6,7 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | [`speed`], [`first_sight`], [`growth`], [`soak`], [`vault`] | one command each |
+//! | [`speed`], [`first_sight`], [`growth`], [`soak`], [`trouble`], [`vault`] | one command each |
 //! | [`place`], [`peers`], [`origin`], [`link`] | what is measured, and what stands around it |
 //! | [`bodies`], [`target`], [`drive`] | what is sent, where, and when |
 //! | [`measure`], [`meter`], [`histogram`], [`verify`] | one round, its cost, its latencies, its truth |
@@ -33,6 +33,7 @@ pub mod soak;
 pub mod speed;
 pub mod table;
 pub mod target;
+pub mod trouble;
 pub mod vault;
 pub mod verify;
 
@@ -41,7 +42,8 @@ pub enum Task {
     Speed(Box<speed::Options>),
     FirstSight(first_sight::Options),
     Growth(growth::Options),
-    Soak(soak::Options),
+    Calm(soak::Options),
+    Soak(trouble::Options),
     Vault(vault::Options),
 }
 
@@ -59,7 +61,8 @@ pub fn run(task: &Task) -> Result<bool, Failure> {
                 Task::Speed(options) => speed::run(options).await,
                 Task::FirstSight(options) => first_sight::run(*options).await,
                 Task::Growth(options) => growth::run(options.clone()).await,
-                Task::Soak(options) => soak::run(*options).await,
+                Task::Calm(options) => soak::run(*options).await,
+                Task::Soak(options) => trouble::run(*options).await,
                 Task::Vault(options) => vault::run(*options).await,
             }
         };

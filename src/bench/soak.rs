@@ -1,4 +1,4 @@
-//! `cryptonym bench soak`: one load at a fixed rate for a long time.
+//! `cryptonym bench soak --calm`: one load at a fixed rate for a long time.
 //!
 //! What enters: minutes, a rate. What leaves: a line a period, and at the end whether memory
 //! grew. What can never happen: an error or a leak that ends as a success.
@@ -44,26 +44,27 @@ struct Body {
     vault: Memory,
 }
 
+/// What one line says.
 #[derive(Clone, Serialize)]
-struct Period {
+pub struct Period {
     /// Since the beginning, at the end of the period.
-    seconds: f64,
-    requests: u64,
-    p50_ms: Option<f64>,
-    p99_ms: Option<f64>,
-    p999_ms: Option<f64>,
-    errors: std::collections::BTreeMap<String, u64>,
-    gateway_mib: Option<f64>,
-    vault_mib: Option<f64>,
+    pub seconds: f64,
+    pub requests: u64,
+    pub p50_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub p999_ms: Option<f64>,
+    pub errors: std::collections::BTreeMap<String, u64>,
+    pub gateway_mib: Option<f64>,
+    pub vault_mib: Option<f64>,
 }
 
 /// Resident memory of one process over the run.
 #[derive(Serialize)]
-struct Memory {
+pub struct Memory {
     /// Median of the second quarter, and of the last.
     early_mib: Option<f64>,
     late_mib: Option<f64>,
-    grew: bool,
+    pub grew: bool,
 }
 
 /// `Ok(false)`: requests failed, or memory grew.
@@ -102,9 +103,7 @@ async fn measure(place: &Place, options: Options) -> Result<Vec<Period>, Failure
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let mut crew = Crew::connect(&ways[0].target, options.connections).await?;
     if !options.json {
-        table::put(
-            "     time  requests   p50 ms   p99 ms    p99.9   errors  gateway MiB  vault MiB",
-        );
+        heading();
     }
     let (began, whole) = (
         Instant::now(),
@@ -141,7 +140,7 @@ async fn measure(place: &Place, options: Options) -> Result<Vec<Period>, Failure
 }
 
 impl Memory {
-    fn of(periods: &[Period], memory: impl Fn(&Period) -> Option<f64>) -> Self {
+    pub fn of(periods: &[Period], memory: impl Fn(&Period) -> Option<f64>) -> Self {
         let median = |part: &[Period]| {
             let mut values: Vec<f64> = part.iter().filter_map(&memory).collect();
             values.sort_by(f64::total_cmp);
@@ -162,12 +161,29 @@ impl Memory {
     }
 }
 
+impl Memory {
+    pub fn says(&self, name: &str) {
+        let verdict = if self.grew { "GREW" } else { "did not grow" };
+        let allowed = self.early_mib.map(allowed);
+        table::put(&format!(
+            "{name}: memory {verdict}: {} MiB in the second quarter, {} MiB in the last ({} MiB are allowed)",
+            number(self.early_mib),
+            number(self.late_mib),
+            number(allowed)
+        ));
+    }
+}
+
 /// Growth that is none, in MiB.
 fn allowed(early: f64) -> f64 {
     (limits::BENCH_GROWTH as f64 / f64::from(1 << 20)).max(early * limits::BENCH_GROWTH_PART)
 }
 
-fn print(period: &Period) {
+pub fn heading() {
+    table::put("     time  requests   p50 ms   p99 ms    p99.9   errors  gateway MiB  vault MiB");
+}
+
+pub fn print(period: &Period) {
     let seconds = period.seconds as u64;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     table::put(&format!(
@@ -191,16 +207,8 @@ fn conclude(body: &Body) {
         "\n{} requests, {} errors",
         body.requests, body.errors
     ));
-    for (name, memory) in [("gateway", &body.gateway), ("vault", &body.vault)] {
-        let verdict = if memory.grew { "GREW" } else { "did not grow" };
-        let allowed = memory.early_mib.map(allowed);
-        table::put(&format!(
-            "{name}: memory {verdict}: {} MiB in the second quarter, {} MiB in the last ({} MiB are allowed)",
-            number(memory.early_mib),
-            number(memory.late_mib),
-            number(allowed)
-        ));
-    }
+    body.gateway.says("gateway");
+    body.vault.says("vault");
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use crate::bench::bodies::Load;
 use crate::bench::speed::Aim;
-use crate::bench::{self, Task, first_sight, growth, soak, speed, vault};
+use crate::bench::{self, Task, first_sight, growth, soak, speed, trouble, vault};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,8 @@ Examples:
   cryptonym bench --target https://ingest.example/v1/results --ca ca.pem \\
       --certificate me.pem --key me.key --body batch.ndjson --pid 4711
   cryptonym bench first-sight --records 100000     every record about somebody new
-  cryptonym bench soak --minutes 60 --rate 200     does memory grow?
+  cryptonym bench soak                             ten minutes of trouble: lost, wrong, grown?
+  cryptonym bench soak --calm --minutes 60         does memory grow?
   cryptonym bench vault                            the vault alone
   cryptonym bench growth --subjects 1000000,10000000 --mib 0
 
@@ -44,7 +45,7 @@ enum Other {
     FirstSight(FirstSightArgs),
     /// Whether a record costs more when more people are known, or a MiB more in a longer body
     Growth(GrowthArgs),
-    /// A fixed rate for a long time, one line a period; says whether memory grew
+    /// Ten minutes with reloads, restarts and clients that break off; says what was lost, wrong or grew
     Soak(SoakArgs),
     /// The vault alone, driven by the client that a gateway uses
     Vault(VaultArgs),
@@ -221,16 +222,24 @@ struct SoakArgs {
     #[arg(long, value_name = "M", default_value_t = 10.0, value_parser = positive)]
     minutes: f64,
 
-    /// Requests a second
-    #[arg(long, value_name = "REQUESTS/S", default_value_t = 200.0, value_parser = positive)]
-    rate: f64,
+    /// Requests a second [default: 20, with --calm 200]
+    #[arg(long, value_name = "REQUESTS/S", value_parser = positive)]
+    rate: Option<f64>,
+
+    /// Seconds between two reloads; the backend goes away half as often, the vault a third
+    #[arg(long, value_name = "S", default_value_t = 20.0, value_parser = positive, conflicts_with = "calm")]
+    every: f64,
+
+    /// No trouble: one load at a fixed rate, nothing else
+    #[arg(long)]
+    calm: bool,
 
     /// Seconds between two lines
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = positive)]
     period: f64,
 
-    /// What to send
-    #[arg(long, value_enum, value_name = "LOAD", default_value = "single")]
+    /// What to send with --calm
+    #[arg(long, value_enum, value_name = "LOAD", default_value = "single", requires = "calm")]
     load: Load,
 
     #[command(flatten)]
@@ -281,9 +290,18 @@ pub fn run(args: Args, _config: &Path) -> Exit {
             seed: args.out.seed,
             json: args.out.json,
         }),
-        Some(Other::Soak(args)) => Task::Soak(soak::Options {
+        Some(Other::Soak(args)) if !args.calm => Task::Soak(trouble::Options {
             minutes: args.minutes,
-            rate: args.rate,
+            rate: args.rate.unwrap_or(20.0),
+            period: args.period,
+            every: args.every,
+            clients: args.wire.connections as usize,
+            seed: args.out.seed,
+            json: args.out.json,
+        }),
+        Some(Other::Soak(args)) => Task::Calm(soak::Options {
+            minutes: args.minutes,
+            rate: args.rate.unwrap_or(200.0),
             period: args.period,
             load: args.load,
             connections: args.wire.connections as usize,

@@ -33,7 +33,9 @@ pub fn any(backend: SocketAddr) -> String {
 
 /// An opaque route to the backend `there`.
 pub fn route(path: &str) -> String {
-    let name = path.trim_start_matches('/').replace('/', "-");
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = path.chars().map(plain).collect();
+    let name = name.trim_matches('-');
     format!("[[route]]\nname = \"{name}\"\npath = \"{path}\"\nbackend = \"there\"\nopaque = true\n")
 }
 
