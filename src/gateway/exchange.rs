@@ -58,8 +58,10 @@ async fn forward(
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
     egress::belongs(conn, route, &head)?;
     story.takes_route(index);
-    let backend = route.config.backend;
-    story.site.upstreams.judge(backend, conn.aim.as_ref())?;
+    story
+        .site
+        .upstreams
+        .judge(route.config.backend, conn.aim.as_ref())?;
     if !route.config.slow {
         body.must_keep_pace();
     }
@@ -98,7 +100,7 @@ async fn forward(
     let link = story
         .site
         .upstreams
-        .link(backend, conn.aim.as_ref())
+        .link(route.config.backend, conn.aim.as_ref())
         .await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {

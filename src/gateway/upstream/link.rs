@@ -32,7 +32,8 @@ pub struct Connection {
     /// The only client connection that it serves; `None`: it serves all.
     pub aim: Option<Arc<Aim>>,
     task: AbortHandle,
-    led: Led,
+    /// Boxed: every exchange carries a connection about.
+    led: Box<Led>,
     born: Moment,
     idle_since: Moment,
     requests: u32,
@@ -45,7 +46,7 @@ impl Connection {
             sender: opened.sender,
             delivery: opened.delivery,
             task: opened.task,
-            led: opened.led,
+            led: Box::new(opened.led),
             target,
             reused: false,
             aim: None,
@@ -81,8 +82,6 @@ pub struct Place {
     target: Option<usize>,
     /// It is the circuit's probe, and has not told how it ended.
     probe: bool,
-    /// Where its client meant to go, at a backend that is there.
-    pub aim: Option<Arc<Aim>>,
 }
 
 impl Place {
@@ -92,7 +91,6 @@ impl Place {
             pool: pool.clone(),
             target: None,
             probe: false,
-            aim: None,
         }
     }
 
@@ -163,7 +161,7 @@ impl Link {
 
     /// Whether the backend is where the client meant to go.
     pub fn is_original(&self) -> bool {
-        self.place.aim.is_some()
+        self.connection.aim.is_some()
     }
 
     fn host_header(&self) -> &HeaderValue {
@@ -190,11 +188,15 @@ impl Link {
     /// # Errors
     /// As [`Pool::fresh`].
     pub async fn again(self, tried: &mut u64) -> Result<Self, Fault> {
-        let Self { connection, place } = self;
+        let Self {
+            mut connection,
+            place,
+        } = self;
+        let aim = connection.aim.take();
         // Its own place among the connections may be needed.
         drop(connection);
         let pool = place.pool.clone();
-        pool.fresh(place, tried, None).await
+        pool.fresh(place, tried, None, aim).await
     }
 
     /// The exchange is over; the connection may be used again if nothing of it is on the way.

@@ -80,8 +80,13 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Pool::link`].
-    pub async fn link(&self, backend: usize, aim: Option<&Arc<Aim>>) -> Result<Link, Fault> {
-        self.pools[backend].link(aim).await
+    pub fn link(
+        &self,
+        backend: usize,
+        aim: Option<&Arc<Aim>>,
+    ) -> impl Future<Output = Result<Link, Fault>> {
+        // Not a future around a future: every exchange carries it about.
+        self.pools[backend].link(aim)
     }
 
     /// Closes what has been idle for too long. Called once a second.

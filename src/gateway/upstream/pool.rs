@@ -64,15 +64,13 @@ impl Pool {
         }
         let target = self.backend.choose(0, self.random());
         place.goes_to(target);
-        if self.backend.original.is_some() {
-            place.aim = aim.cloned();
-        }
-        match self.take(target, place.aim.as_ref()) {
+        let aim = aim.filter(|_| self.backend.original.is_some());
+        match self.take(target, aim) {
             Some(connection) if connection.sender.is_ready() => {
                 Ok(place.with(self.reused(connection)))
             }
             // Apart, and boxed: what waits is large, and every exchange would carry it.
-            unready => Box::pin(self.wait_for_link(place, target, unready)).await,
+            unready => Box::pin(self.wait_for_link(place, target, unready, aim.cloned())).await,
         }
     }
 
@@ -86,6 +84,7 @@ impl Pool {
         place: Place,
         target: usize,
         first: Option<Connection>,
+        aim: Option<Arc<Aim>>,
     ) -> Result<Link, Fault> {
         let mut next = first;
         while let Some(mut connection) = next {
@@ -94,9 +93,9 @@ impl Pool {
             if matches!(ready.await, Ok(Ok(()))) {
                 return Ok(place.with(self.reused(connection)));
             }
-            next = self.take(target, place.aim.as_ref());
+            next = self.take(target, aim.as_ref());
         }
-        self.fresh(place, &mut 0, Some(target)).await
+        self.fresh(place, &mut 0, Some(target), aim).await
     }
 
     fn reused(&self, mut connection: Connection) -> Connection {
@@ -106,7 +105,7 @@ impl Pool {
     }
 
     /// A new connection to an address that is not among those `tried` (a bit each), `first` if it
-    /// is given. Where one cannot be reached, the next one; each for an equal part of the time.
+    /// is given; to where the client meant to go, if it has an `aim`. Where one cannot be reached, the next one; each for an equal part of the time.
     ///
     /// # Errors
     /// [`Code::BackendUnreachable`], or `BackendFull` when there may be no more connections.
@@ -115,6 +114,7 @@ impl Pool {
         mut place: Place,
         tried: &mut u64,
         first: Option<usize>,
+        aim: Option<Arc<Aim>>,
     ) -> Result<Link, Fault> {
         let backend = &self.backend;
         let deadline = Instant::now() + backend.connect_time;
@@ -133,7 +133,7 @@ impl Pool {
             let until = part(deadline, parts);
             *tried |= 1 << target;
             let slot = Slot::take(backend, target).await.map_err(full)?;
-            let opened = match (&backend.original, &place.aim) {
+            let opened = match (&backend.original, &aim) {
                 (Some(original), Some(aim)) => {
                     connect_original(backend, original, aim, until, slot).await
                 }
@@ -143,7 +143,7 @@ impl Pool {
                 Ok(opened) => {
                     backend.counters.opened.inc();
                     let mut connection = Connection::new(opened, target);
-                    connection.aim.clone_from(&place.aim);
+                    connection.aim = aim;
                     return Ok(place.with(connection));
                 }
                 Err(error) => {
