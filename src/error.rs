@@ -151,6 +151,10 @@ codes! {
     EgressAddress = "egress-address", 403, Client, "The host has no address that a tunnel may lead to.", "Have the operator list its network in `private`, if it is one of yours.";
     EgressFull = "egress-full", 503, Gateway, "The egress proxy has as many tunnels as it may have at once.", "Try again after the time in Retry-After.";
     DestinationRefused = "destination-refused", 403, Client, "The gateway does not lead to where this connection was made to.", "Have the operator list its network and port, if it is a server behind the gateway.";
+    WebSocketHandshake = "websocket-handshake", 400, Client, "The request to switch to WebSocket is not one of RFC 6455.", "Send GET in HTTP/1.1 with Connection, Upgrade and a Sec-WebSocket-Key of 16 bytes.";
+    WebSocketVersion = "websocket-version", 426, Client, "The gateway speaks another version of WebSocket.", "Use version 13 (RFC 6455).";
+    WebSocketProtocol = "websocket-protocol", 400, Client, "A WebSocket frame breaks RFC 6455.", "Mask frames, use no extension, and finish one message before the next.";
+    BinaryMessage = "binary-message", 415, Client, "The route takes no binary WebSocket messages.", "Send JSON documents as text messages.";
     RestoreBudget = "restore-budget", 429, Client, "This client has used restore-own with as many distinct identifiers as it may in a day.", "Go on tomorrow (UTC), or talk to the operator.";
     RateLimited = "rate-limited", 429, Client, "This client has used the route as often as it may for now.", "Try again after the time in Retry-After.";
     SlowClient = "slow-client", 408, Client, "The request did not arrive in time.", "Send faster, or raise the time-out.";

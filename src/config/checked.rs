@@ -225,6 +225,8 @@ pub struct Backend {
     pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// Spoken to in HTTP/2, without asking (RFC 9113, section 3.3) where it is not https.
+    pub http2: bool,
     pub care: Care,
     /// `address = "original"`: there are no `urls`, and each connection goes where its client
     /// meant to go.
@@ -356,6 +358,7 @@ pub struct Route {
     pub purpose: Option<Purpose>,
     pub request: RequestBody,
     pub response: ResponseBody,
+    pub websocket: WebSocket,
     pub format: Option<Format>,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
@@ -422,6 +425,18 @@ impl ResponseBody {
             Self::RestoreOwn(_) => "restore-own",
         }
     }
+}
+
+/// `websocket = "policy"`: what becomes of a request to switch to WebSocket (RFC 6455).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocket {
+    /// No upgrade is taken.
+    Refuse,
+    /// Each text message of the client is a JSON document for the request's policy; what the
+    /// backend says passes.
+    Policy,
+    /// Bytes pass unseen, both ways; only beside `opaque = true`.
+    Opaque,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,8 @@ use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
 use super::trace::{Running, Step};
-use super::{head, rescue::of_request, upstream};
+use super::{head, rescue::of_request, upstream, websocket};
+use crate::config::WebSocket;
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
 
@@ -65,6 +66,9 @@ async fn forward(
     if !route.config.slow {
         body.must_keep_pace();
     }
+    if head.upgrade && route.config.websocket == WebSocket::Refuse {
+        return Err(Fault::new(Code::UpgradeRefused, Stage::Head).into());
+    }
     let peer = conn.peer.as_ref();
     if let Some(rate) = &route.rate {
         rate.take(peer, conn.source.ip()).map_err(Refused::later)?;
@@ -79,6 +83,10 @@ async fn forward(
         story.trace.as_ref(),
     )?;
     let authority = head.authority.to_owned();
+    let mut switch = match head.upgrade {
+        true => Some(websocket::Asked::read(&mut parts, shared, route)?),
+        false => None,
+    };
     let Granted { plan, own } = granted;
 
     // The body: rewritten and durable whole, or its beginning, or not looked at.
@@ -111,16 +119,27 @@ async fn forward(
     let own_host = route.config.host_upstream.is_none() && !link.is_original();
     let head_request = parts.method == http::Method::HEAD;
     let mut request = Request::new(outgoing);
-    *request.headers_mut() = headers::request::build(
-        std::mem::take(&mut parts.headers),
-        parts.version,
-        &parts.method,
-        route,
-        host,
-        !request.body().is_empty(),
-    );
+    *request.headers_mut() = {
+        let http2 = link.connection.is_http2();
+        let carried = http2.then(|| headers::grpc::request(&parts.headers, route));
+        let mut headers = headers::request::build(
+            std::mem::take(&mut parts.headers),
+            parts.version,
+            &parts.method,
+            route,
+            host,
+            !request.body().is_empty(),
+        );
+        if let Some(carried) = carried {
+            headers.extend(carried);
+        }
+        headers
+    };
     if let Some(trace) = &story.trace {
         trace.mark(request.headers_mut());
+    }
+    if let Some(switch) = &mut switch {
+        switch.ask(request.headers_mut());
     }
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
@@ -130,6 +149,11 @@ async fn forward(
     }
 
     // And back.
+    if let Some(switch) = switch
+        && response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+    {
+        return switch.take(story, index, link, response);
+    }
     let exchange = respond::Exchange {
         story,
         route,

@@ -12,6 +12,7 @@
 //! | PING, SETTINGS | each wants an answer (CVE-2019-9512, -9515) |
 //! | DATA without data | passes every window (CVE-2019-9518) |
 //! | PRIORITY, types that nobody knows | read for nothing (CVE-2019-9513) |
+//! | WINDOW_UPDATE beyond what was sent | each wakes whoever waits for a window |
 //!
 //! The library below bounds what it keeps; this bounds what it is made to do. Only frame heads are
 //! looked at: nine bytes each, and the length of a DATA frame's padding.
@@ -48,6 +49,8 @@ pub struct Frames {
     padding: bool,
     spent: u32,
     since: Moment,
+    /// Bytes written for which no WINDOW_UPDATE has come.
+    unread: usize,
 }
 
 impl Default for Frames {
@@ -59,6 +62,7 @@ impl Default for Frames {
             padding: false,
             spent: 0,
             since: Moment::now(),
+            unread: 0,
         }
     }
 }
@@ -88,6 +92,18 @@ impl Frames {
         self.spent < limits::FLOOD_FRAMES || self.is_patient()
     }
 
+    /// So many bytes went to the client, who may say that it has read them.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.unread = (self.unread + bytes).min(limits::UNREAD);
+    }
+
+    /// Whether this WINDOW_UPDATE is one of those that what we sent can have caused.
+    fn is_caused(&mut self) -> bool {
+        let left = self.unread.checked_sub(limits::UPDATE_BYTES);
+        self.unread = left.unwrap_or(self.unread);
+        left.is_some()
+    }
+
     /// A frame begins: its head is here.
     fn begin(&mut self) {
         let [high, middle, low, kind, flags, ..] = self.head;
@@ -99,7 +115,8 @@ impl Frames {
                 self.padding = flags & PADDED != 0 && self.left > 0;
                 self.left == 0
             }
-            HEADERS | WINDOW_UPDATE => false,
+            HEADERS => false,
+            WINDOW_UPDATE => !self.is_caused(),
             _ => true,
         };
         self.spent += u32::from(costs);
@@ -159,7 +176,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.frames.wrote(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -167,7 +186,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
+        self.frames.wrote(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -220,7 +241,7 @@ mod tests {
             (3, 0, &[0; 4], 1),
             (4, 0, b"", 1),
             (6, 0, &[0; 8], 1),
-            (WINDOW_UPDATE, 0, &[0; 4], 0),
+            (WINDOW_UPDATE, 0, &[0; 4], 1),
             (9, 0, b"", 1),
             (200, 0, &[7; 300], 1),
         ] {
@@ -229,6 +250,19 @@ mod tests {
                 assert_eq!(spent(&wire, piece), 3 * costs, "{kind} {flags} by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn windows_may_be_opened_for_what_was_sent() {
+        let update = frame(WINDOW_UPDATE, 0, &[0, 0, 0, 1]);
+        let mut frames = Frames::default();
+        assert!(frames.look(&[0; PREFACE as usize]));
+        frames.wrote(10 * limits::UPDATE_BYTES);
+        (0..12).for_each(|_| assert!(frames.look(&update)));
+        assert_eq!(frames.spent, 2);
+        // However much it was, no more is remembered than a client can have waiting.
+        (0..100).for_each(|_| frames.wrote(limits::UNREAD));
+        assert_eq!(frames.unread, limits::UNREAD);
     }
 
     #[test]

@@ -21,20 +21,19 @@ pub struct Head<'a> {
     pub host: Cow<'a, str>,
     pub path: &'a str,
     pub query: Option<&'a str>,
+    /// It asks for another protocol.
+    pub upgrade: bool,
 }
 
 /// `sni`: the name that the connection was made for, if the client said one.
 ///
 /// # Errors
-/// [`Code::BadRequest`], `ConnectRefused`, `UpgradeRefused`, `MethodNotAllowed`, `HeadTooLarge`
+/// [`Code::BadRequest`], `ConnectRefused`, `MethodNotAllowed`, `HeadTooLarge`
 /// or `Misdirected`.
 pub fn check<'a>(parts: &'a Parts, sni: Option<&str>) -> Result<Head<'a>, Fault> {
     method(&parts.method)?;
     if parts.headers.len() > limits::HEADERS {
         return Err(fault(Code::HeadTooLarge));
-    }
-    if parts.headers.contains_key(header::UPGRADE) {
-        return Err(fault(Code::UpgradeRefused));
     }
     framing(parts)?;
     let authority = authority(parts)?;
@@ -48,6 +47,7 @@ pub fn check<'a>(parts: &'a Parts, sni: Option<&str>) -> Result<Head<'a>, Fault>
         host,
         path,
         query,
+        upgrade: parts.headers.contains_key(header::UPGRADE),
     })
 }
 
@@ -278,13 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn methods_framing_and_upgrades() {
+    fn methods_and_framing() {
         let host = ("host", "a");
         for (method, extra, expect) in [
             ("CONNECT", None, Code::ConnectRefused),
             ("TRACE", None, Code::MethodNotAllowed),
             ("post", None, Code::BadRequest),
-            ("GET", Some(("upgrade", "websocket")), Code::UpgradeRefused),
             (
                 "POST",
                 Some(("transfer-encoding", "gzip, chunked")),

@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::route::RouteTable;
-pub use self::route::{RouteMetrics, Sample};
+pub use self::route::{RouteMetrics, Said, Sample};
 use self::rules::RuleTable;
 use super::door::counts::DoorMetrics;
 use super::egress::metrics::EgressMetrics;
@@ -39,6 +39,7 @@ pub struct Metrics {
     pub connections: Gauge,
     open_clients: Gauge,
     open_backends: Gauge,
+    websockets: Gauge,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
     pub door: Arc<DoorMetrics>,
@@ -75,6 +76,7 @@ impl Default for Metrics {
             open_clients: side("client"),
             open_backends: side("backend"),
             open,
+            websockets: Gauge::default(),
             connections_refused: Counter::default(),
             handshakes_failed: Counter::default(),
             door: Arc::default(),
@@ -111,6 +113,11 @@ impl Metrics {
         Open::of(&self.open_backends)
     }
 
+    /// A connection that has switched to WebSocket.
+    pub fn websocket(&self) -> Open {
+        Open::of(&self.websockets)
+    }
+
     /// Requests answered or given up, of clients now connected, and of connections to backends.
     pub fn totals(&self) -> (u64, i64, i64) {
         (
@@ -138,6 +145,11 @@ impl Metrics {
             "connections_open",
             "Connections now, by who is at the other end",
             self.open.clone(),
+        );
+        r.register(
+            "websockets_open",
+            "Client connections now that have switched to WebSocket",
+            self.websockets.clone(),
         );
         r.register(
             "connections_refused",

@@ -18,6 +18,7 @@
 //! | [`headers`] | what passes, what is made anew |
 //! | [`body`] | hold, stream, break off |
 //! | [`upstream`] | backends: pools, health, limits, retries |
+//! | [`websocket`] | connections that have switched: messages by policy, or a tunnel |
 //! | [`respond`] | the way back, `restore-own` ([`restore_budget`]) |
 //! | [`rescue`] | the one place where a fault becomes an answer |
 //! | [`socket`] | a socket that resets unless its message was delivered |
@@ -50,6 +51,7 @@ pub mod socket;
 pub mod story;
 pub mod trace;
 pub mod upstream;
+pub mod websocket;
 
 use std::io;
 use std::net::SocketAddr;

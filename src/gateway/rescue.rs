@@ -93,6 +93,13 @@ pub fn answer(story: &Arc<Story>, refused: Refused) -> Response<Answer> {
     if let Some(allow) = refused.allow {
         headers.insert(header::ALLOW, allow);
     }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110, section 15.5.22; RFC 6455, section 4.4.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let ours = HeaderValue::from_static("13");
+        headers.insert(header::SEC_WEBSOCKET_VERSION, ours);
+    }
     // The fault that is told may be another one than that which stopped the exchange.
     let away = status == StatusCode::SERVICE_UNAVAILABLE;
     if let Some(time) = refused.retry_after.or(away.then_some(limits::RETRY_AFTER)) {

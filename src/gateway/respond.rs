@@ -20,7 +20,7 @@ use super::routes::Route;
 use super::shared::Shared;
 use super::story::Story;
 use super::upstream::Link;
-use crate::config::{Format, ResponseBody};
+use crate::config::{Format, RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
 use crate::rewrite::own::OwnIdentifiers;
@@ -35,6 +35,13 @@ pub struct Exchange<'a> {
     pub own: Option<Arc<OwnIdentifiers>>,
     pub authority: &'a str,
     pub head_request: bool,
+}
+
+impl Exchange<'_> {
+    fn takes_trailers(&self) -> bool {
+        let opaque = matches!(self.route.config.request, RequestBody::Opaque);
+        opaque && self.story.conn.is_h2()
+    }
 }
 
 pub async fn respond(
@@ -54,19 +61,30 @@ pub async fn respond(
             restorable(&parts, exchange.route)?.map(|format| (policy, format))
         }
     };
-    let backend = exchange.link.authority();
-    parts.headers = headers::response::build(
-        parts.headers,
-        parts.status,
-        exchange.head_request,
-        exchange.route,
-        [exchange.authority, backend],
-    );
+    let grpc = exchange.link.connection.is_http2();
+    parts.headers = {
+        let carried = grpc.then(|| headers::grpc::response(&parts.headers, exchange.route));
+        let mut headers = headers::response::build(
+            parts.headers,
+            parts.status,
+            exchange.head_request,
+            exchange.route,
+            [exchange.authority, exchange.link.authority()],
+        );
+        if let Some(carried) = carried {
+            headers.extend(carried);
+        }
+        headers
+    };
     // Version and extensions (a reason phrase of the backend's own) stay behind.
     let mut head = Response::new(()).into_parts().0;
     head.status = parts.status;
     head.headers = parts.headers;
-    let reader = Reader::of_backend(body, story.clone());
+    let mut reader = Reader::of_backend(body, story.clone());
+    // A client of HTTP/1.1 would have to be asked whether it wants them (RFC 9110, section 6.5.1).
+    if grpc && exchange.takes_trailers() {
+        reader.keep_trailers(&exchange.route.response_headers);
+    }
     let answer = match format {
         _ if exchange.head_request || reader.has_ended() => {
             // An empty success is told only when the request has gone well to its end: once

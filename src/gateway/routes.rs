@@ -259,6 +259,7 @@ pub(crate) mod tests {
             purpose: None,
             request: RequestBody::Opaque,
             response: ResponseBody::Pass,
+            websocket: config::WebSocket::Refuse,
             format: None,
             stream: false,
             client_certificate: false,

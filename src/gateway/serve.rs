@@ -7,16 +7,17 @@
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
@@ -30,6 +31,7 @@ use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
 use super::upstream::original::{self, Aim};
+use super::websocket::Tunnel;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::limits;
@@ -60,6 +62,8 @@ pub struct Conn {
     leaves: AtomicBool,
     /// HTTP/1.1 only: HTTP/2 resets streams, not connections.
     pub delivery: Option<Arc<Delivery>>,
+    /// Where an exchange leaves the connection's other protocol, for when hyper is through.
+    pub switch: Mutex<Option<oneshot::Sender<Box<Tunnel>>>>,
 }
 
 /// Serves one connection until it ends, or `stop` and then its last answer.
@@ -129,19 +133,23 @@ async fn serve(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
 
 async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     let delivery = Arc::new(Delivery::default());
-    let conn = Conn::new(worker, &guest, Some(delivery.clone()));
+    let (switch, mut switched) = oneshot::channel();
+    let conn = Conn::new(worker, &guest, Some((delivery.clone(), switch)));
     let Guest { stream, member, .. } = guest;
     let guarded = Guarded::new(stream, delivery);
     let io = TokioIo::new(Watched::new(guarded, conn.clock.clone()));
     // At most 100 fields is hyper's own default, and cheapest so; `head::check` counts for both.
     let http = http1::Builder::new()
         .max_buf_size(limits::HEAD)
-        .serve_connection(io, service_fn(|request| answer(&conn, request)));
+        .serve_connection(io, service_fn(|request| answer(&conn, request)))
+        .with_upgrades();
     let mut http = pin!(http);
     let limits = conn.limits.clone();
     let mut watch = pin!(conn.clock.watch(&limits, true));
     tokio::select! {
-        ended = http.as_mut() => return unparsed(&conn, ended),
+        ended = http.as_mut() => {
+            return over(&conn, ended, &mut switched, member.leave()).await;
+        }
         verdict = watch.as_mut() => {
             closed(verdict);
             match verdict {
@@ -161,13 +169,15 @@ async fn serve_h1(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
         // A request may be under way: it is answered, and its answer says that it is the last.
         conn.leaves.store(true, Relaxed);
         tokio::select! {
-            ended = http.as_mut() => return unparsed(&conn, ended),
+            ended = http.as_mut() => {
+                return over(&conn, ended, &mut switched, member.leave()).await;
+            }
             () = tokio::time::sleep(limits::LEAVE_TIME) => {}
         }
     }
     http.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = http => unparsed(&conn, ended),
+        ended = http => over(&conn, ended, &mut switched, member.leave()).await,
         verdict = conn.clock.watch(&limits, true) => closed(verdict),
         () = cut(member.leave(), &limits) => {}
     }
@@ -211,6 +221,19 @@ async fn serve_h2(guest: Guest, worker: Arc<Worker>) {
     }
 }
 
+/// hyper is through with the connection: it has ended, or goes on in another protocol.
+async fn over(
+    conn: &Conn,
+    ended: Result<(), hyper::Error>,
+    switched: &mut oneshot::Receiver<Box<Tunnel>>,
+    leave: &CancellationToken,
+) {
+    unparsed(conn, ended);
+    if let Ok(tunnel) = switched.try_recv() {
+        tunnel.run(leave).await;
+    }
+}
+
 /// A head that is no HTTP never becomes a request: hyper has answered it by a status alone.
 fn unparsed(conn: &Conn, ended: Result<(), hyper::Error>) {
     match ended {
@@ -240,7 +263,8 @@ fn answer(
     let answer = exchange(conn.clone(), request);
     async move {
         let mut answer = answer.await;
-        if held.leaves.load(Relaxed) {
+        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if held.leaves.load(Relaxed) && !switches {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(header::CONNECTION, close);
         }
@@ -248,12 +272,16 @@ fn answer(
     }
 }
 
+/// What only an HTTP/1.1 connection has.
+type Http1 = (Arc<Delivery>, oneshot::Sender<Box<Tunnel>>);
+
 impl Conn {
     pub fn is_h2(&self) -> bool {
         self.delivery.is_none()
     }
 
-    fn new(worker: Arc<Worker>, guest: &Guest, delivery: Option<Arc<Delivery>>) -> Arc<Self> {
+    fn new(worker: Arc<Worker>, guest: &Guest, http_1: Option<Http1>) -> Arc<Self> {
+        let (delivery, switch) = http_1.unzip();
         let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         let sni = session.server_name().map(str::to_owned);
@@ -275,6 +303,7 @@ impl Conn {
             leaves: AtomicBool::new(false),
             worker,
             delivery,
+            switch: Mutex::new(switch),
         })
     }
 }

@@ -59,7 +59,12 @@ impl Delivery {
         matches!(self.0.load(Ordering::Acquire), ARMED | ABORTED)
     }
 
-    fn is_aborted(&self) -> bool {
+    /// A message has begun, and its end has not been handed over.
+    pub fn is_armed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ARMED
+    }
+
+    pub fn is_aborted(&self) -> bool {
         self.0.load(Ordering::Acquire) == ABORTED
     }
 
@@ -93,15 +98,27 @@ impl Socket for tokio_rustls::client::TlsStream<TcpStream> {
     }
 }
 
-/// The stream with its delivery.
-pub struct Guarded<S: Socket> {
+/// The stream with its delivery, and what lasts as long as it is open.
+pub struct Guarded<S: Socket, H = ()> {
     inner: S,
     delivery: Arc<Delivery>,
+    _held: H,
 }
 
 impl<S: Socket> Guarded<S> {
     pub fn new(inner: S, delivery: Arc<Delivery>) -> Self {
-        Self { inner, delivery }
+        Self::holding(inner, delivery, ())
+    }
+}
+
+impl<S: Socket, H> Guarded<S, H> {
+    /// `held` is dropped after the socket.
+    pub fn holding(inner: S, delivery: Arc<Delivery>, held: H) -> Self {
+        Self {
+            inner,
+            delivery,
+            _held: held,
+        }
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -112,7 +129,7 @@ impl<S: Socket> Guarded<S> {
     }
 }
 
-impl<S: Socket> Drop for Guarded<S> {
+impl<S: Socket, H> Drop for Guarded<S, H> {
     fn drop(&mut self) {
         if !self.delivery.is_clean() {
             // Only a hint to the kernel; if the socket is gone already there is nothing to reset.
@@ -121,7 +138,7 @@ impl<S: Socket> Drop for Guarded<S> {
     }
 }
 
-impl<S: Socket> AsyncRead for Guarded<S> {
+impl<S: Socket, H: Unpin> AsyncRead for Guarded<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -131,7 +148,7 @@ impl<S: Socket> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Guarded<S> {
+impl<S: Socket, H: Unpin> AsyncWrite for Guarded<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

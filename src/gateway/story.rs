@@ -93,6 +93,11 @@ impl Story {
         })
     }
 
+    /// Requests that begin now are served by another configuration.
+    pub fn is_outdated(&self) -> bool {
+        !Arc::ptr_eq(&self.site, &self.conn.worker.site())
+    }
+
     /// A step begins, if somebody will be told of it.
     pub fn step(&self, step: Step) -> Option<Box<Running>> {
         self.trace.as_ref().and_then(|trace| trace.step(step))

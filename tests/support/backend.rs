@@ -113,6 +113,7 @@ impl Backend {
             ca: self.https.then(|| certificates.ca().to_owned()),
             server_name: None,
             identity: None,
+            http2: false,
             care: config::Care::default(),
             original: None,
         }

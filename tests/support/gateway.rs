@@ -132,6 +132,7 @@ pub fn opaque(name: &str, path: &str) -> config::Route {
         purpose: None,
         request: RequestBody::Opaque,
         response: ResponseBody::Pass,
+        websocket: config::WebSocket::Refuse,
         format: None,
         stream: false,
         client_certificate: false,

@@ -76,6 +76,7 @@ fn route(route: &Route, config: &Config) -> Value {
             RequestBody::None => json!("none"),
         },
         "response": route.response.name(),
+        "websocket": text::websocket_name(route.websocket),
         "format": route.format.map(text::format_name),
         "stream": route.stream,
         "hold": config.limits.hold,

@@ -1,6 +1,6 @@
 //! What is allowed and still should be known.
 
-use crate::config::{Backend, Config, Others, RequestBody, ResponseBody, Route};
+use crate::config::{Backend, Config, Others, RequestBody, ResponseBody, Route, WebSocket};
 use crate::policy::selector::Step;
 use crate::policy::{Action, Policy, Rule, Unlisted};
 
@@ -142,6 +142,12 @@ fn of_route(route: &Route, config: &Config, risks: &mut Vec<Risk>) {
             );
         }
         _ => {}
+    }
+    if route.websocket == WebSocket::Opaque {
+        add(
+            true,
+            "websocket = \"opaque\": messages pass unseen, both ways".to_owned(),
+        );
     }
     for rule in route.query.iter().filter(|q| q.values.is_empty()) {
         add(

@@ -6,7 +6,7 @@ use super::files::FileFault;
 use super::{risks, sees};
 use crate::config::{
     Backend, Config, Format, Gateway, Network, Others, Portal, RequestBody, ResponseBody, Route,
-    Transparent,
+    Transparent, WebSocket,
 };
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
@@ -72,6 +72,14 @@ pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Json => "json",
         Format::Ndjson => "ndjson",
+    }
+}
+
+pub(super) fn websocket_name(websocket: WebSocket) -> &'static str {
+    match websocket {
+        WebSocket::Refuse => "refuse",
+        WebSocket::Policy => "policy",
+        WebSocket::Opaque => "opaque",
     }
 }
 
@@ -189,6 +197,20 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
             page.line(&format!("    {line}"));
         }
         RequestBody::None => page.wrapped(4, "request  no body"),
+    }
+    match route.websocket {
+        WebSocket::Refuse => {}
+        WebSocket::Policy => page.wrapped(
+            4,
+            "websocket: each text message is one document; binary ones are refused",
+        ),
+        WebSocket::Opaque => {
+            let line = page.paint(
+                "websocket opaque: messages pass unseen, both ways",
+                Style::Red,
+            );
+            page.line(&format!("    {line}"));
+        }
     }
     let response = match route.response {
         ResponseBody::Pass => "pass",

@@ -109,6 +109,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
             );
         }
     }
+    let http2 = table.boolean("http2").unwrap_or(false);
     table.finish();
     if aims != original.is_some() {
         return None;
@@ -120,6 +121,7 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         ca,
         server_name: server_name.map(|t| t.value.to_ascii_lowercase()),
         identity: certificate.zip(key),
+        http2,
         care,
         original,
     })

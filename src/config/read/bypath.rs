@@ -49,7 +49,7 @@ pub(super) fn original(table: &Table<'_>) -> Option<Original> {
         return None;
     };
     word(&text, "address", &[("original", ())], findings)?;
-    for key in ["urls", "health", "ejection", "circuit"] {
+    for key in ["urls", "http2", "health", "ejection", "circuit"] {
         if table.has(key) {
             findings.error(
                 &table.place_of(key),

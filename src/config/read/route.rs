@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::raw::{Place, Table, Text};
 use super::super::{
-    Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault,
+    Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault, WebSocket,
 };
 use super::{Named, Names, domain, policy, resolve, shorten};
 use crate::config::diagnostic::name_hint;
@@ -150,6 +150,21 @@ fn read<'a>(
     let response = body::response(&table, policy, read_policy, client_certificate);
     let stream = table.boolean("stream").unwrap_or(false);
     let format = body::format(&table, request.as_ref());
+    let websocket = body::websocket(
+        &table,
+        request.as_ref(),
+        response.as_ref(),
+        format,
+        &methods,
+    );
+    let http2 = backend.and_then(|at| names.backends.get(at)?.part.as_ref());
+    if websocket != WebSocket::Refuse && http2.is_some_and(|b| b.http2) {
+        findings.error(
+            &table.place_of("websocket"),
+            "this route's backend is spoken to in HTTP/2, where a WebSocket cannot begin",
+            "name a backend without http2 = true",
+        );
+    }
     if let Some(read) = read_policy {
         body::derives(&table, read, domain.is_some());
         if read.policy.record == RecordUnit::Unbounded && !stream {
@@ -196,6 +211,7 @@ fn read<'a>(
             purpose,
             request: request?,
             response: response?,
+            websocket,
             format,
             stream,
             client_certificate,

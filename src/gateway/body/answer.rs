@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::BrokenOff;
 use super::reader::Reader;
 use super::stream::{Piece, Pump};
+use crate::gateway::headers::grpc;
 use crate::gateway::story::Story;
 use crate::gateway::upstream::Link;
 
@@ -48,6 +49,11 @@ impl Answer {
         answer.link = link;
         answer.give_back();
         answer
+    }
+
+    /// The head of a switch to another protocol: the exchange goes on behind it.
+    pub fn switching(story: Arc<Story>) -> Self {
+        Self::new(Kind::Ended, story, None, [None, None])
     }
 
     pub fn pass(reader: Reader, story: Arc<Story>, link: Link, pump: Option<Pump>) -> Self {
@@ -119,6 +125,13 @@ impl Body for Answer {
             Kind::Ended => return Poll::Ready(None),
             Kind::Whole(bytes) => (Some(std::mem::take(bytes)), true),
             Kind::Pass(reader) => match ready!(reader.poll_next(cx)) {
+                Ok(None) if me.story.fault().is_none() => {
+                    let trailers = reader.take_trailers();
+                    let trailers = trailers.map(|kept| grpc::trailers(&kept.came, &kept.listed));
+                    me.end();
+                    let trailers = trailers.filter(|trailers| !trailers.is_empty());
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
                 Ok(chunk) => (chunk, reader.has_ended()),
                 Err(fault) => {
                     me.story.fail(fault);

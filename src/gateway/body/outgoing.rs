@@ -109,6 +109,10 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let me = &mut *self;
+        // Its exchange is over, and the connection is not its own to close.
+        if me.delivery.as_ref().is_some_and(|d| d.is_aborted()) {
+            return Poll::Ready(Some(Err(me.break_off())));
+        }
         let chunk = match &mut me.kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Held(bytes) => {

@@ -1,7 +1,7 @@
 //! One peer's body: its data, its end, its silence.
 //!
-//! What enters: hyper's body. What leaves: non-empty chunks, then `None`. Trailers are dropped:
-//! they are a side door that no policy can list yet. What can never happen: waiting longer than
+//! What enters: hyper's body. What leaves: non-empty chunks, then `None`. Trailers are dropped
+//! unless somebody asks for them: they are a side door that no policy can list yet. What can never happen: waiting longer than
 //! `body_idle_time` for a peer that has gone quiet, or on and on for a client that brings less than
 //! `body_rate`, or a cut body that looks ended.
 
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -31,6 +32,15 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// `limits.body_rate` holds; the story keeps what is needed for it.
     paced: bool,
+    /// `None`: they are dropped.
+    trailers: Option<Box<Trailers>>,
+}
+
+/// Trailers that are wanted.
+pub struct Trailers {
+    /// Names that pass beside the usual ones.
+    pub listed: Vec<HeaderName>,
+    pub came: HeaderMap,
 }
 
 impl Reader {
@@ -51,12 +61,26 @@ impl Reader {
             waiting: false,
             timer: None,
             paced: false,
+            trailers: None,
         }
     }
 
     /// From now on, `limits.body_rate` holds: a byte now and then does not keep a body alive.
     pub fn must_keep_pace(&mut self) {
         self.paced = self.limits().body_rate > 0;
+    }
+
+    /// From now on, trailers are kept.
+    pub fn keep_trailers(&mut self, listed: &[HeaderName]) {
+        self.trailers = Some(Box::new(Trailers {
+            listed: listed.to_vec(),
+            came: HeaderMap::new(),
+        }));
+    }
+
+    /// What came behind the last chunk, if somebody wanted it.
+    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
+        self.trailers.take()
     }
 
     fn limits(&self) -> &Limits {
@@ -120,13 +144,19 @@ impl Reader {
                 }
                 None => break,
             };
-            if let Ok(data) = frame.into_data()
-                && !data.is_empty()
-            {
-                if self.from == Side::Client {
-                    self.story.received(data.len());
+            match frame.into_data() {
+                Ok(data) if !data.is_empty() => {
+                    if self.from == Side::Client {
+                        self.story.received(data.len());
+                    }
+                    return Poll::Ready(Ok(Some(data)));
                 }
-                return Poll::Ready(Ok(Some(data)));
+                Err(frame) => {
+                    if let (Some(kept), Ok(came)) = (&mut self.trailers, frame.into_trailers()) {
+                        kept.came = came;
+                    }
+                }
+                Ok(_) => {}
             }
         }
         self.ended = true;

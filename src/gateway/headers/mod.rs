@@ -8,10 +8,12 @@
 //! - [`request`], [`response`]: what passes, and what rewriting takes away;
 //! - [`standing`]: request fields that pass on every route, and which of their values;
 //! - [`cookie`]: crumbs joined, names listed;
-//! - [`forwarded`]: `Forwarded` and `Via`, made here.
+//! - [`forwarded`]: `Forwarded` and `Via`, made here;
+//! - [`grpc`]: what gRPC needs besides, trailers included.
 
 pub mod cookie;
 pub mod forwarded;
+pub mod grpc;
 pub mod hop;
 pub mod request;
 pub mod response;

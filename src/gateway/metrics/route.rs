@@ -19,6 +19,20 @@ use crate::observe::count::{Sharded, Times, counter};
 /// `2xx`, …; `none` when the client went before an answer.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// What became of a WebSocket message.
+#[derive(Clone, Copy, Debug)]
+pub enum Said {
+    /// Of the client, by policy.
+    Rewritten,
+    /// Of the client; its connection was closed.
+    Refused,
+    /// Of the backend.
+    Passed,
+}
+
+/// In the order of [`Said`].
+const SAID: [&str; 3] = ["rewritten", "refused", "passed"];
+
 /// One route's counters, looked up once.
 #[derive(Clone, Debug)]
 pub struct RouteMetrics(Arc<Counters>);
@@ -43,6 +57,7 @@ struct Cell {
     records: AtomicU64,
     replaced: AtomicU64,
     first_sights: AtomicU64,
+    said: [AtomicU64; SAID.len()],
 }
 
 /// What one exchange adds.
@@ -79,6 +94,11 @@ impl RouteMetrics {
             let places = self.0.faults[fault.code as usize].get_or_init(Box::default);
             places[fault.side as usize][fault.stage as usize].fetch_add(1, Relaxed);
         }
+    }
+
+    /// One more WebSocket message.
+    pub fn said(&self, what: Said) {
+        self.0.cells.here().said[what as usize].fetch_add(1, Relaxed);
     }
 
     fn answers(&self) -> u64 {
@@ -147,6 +167,17 @@ impl Collector for RouteTable {
                             counter(&mut family, &labels, count)?;
                         }
                     }
+                }
+            }
+        }
+        let mut family =
+            to.encode_descriptor("websocket_messages", "WebSocket messages", None, counts)?;
+        for route in &routes {
+            for (at, outcome) in SAID.into_iter().enumerate() {
+                let sum = route.0.cells.sum(|cell| &cell.said[at]);
+                if sum > 0 {
+                    let labels = [("route", route.0.name.as_str()), ("outcome", outcome)];
+                    counter(&mut family, &labels, sum)?;
                 }
             }
         }

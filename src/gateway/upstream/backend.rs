@@ -52,6 +52,8 @@ struct Origin {
 pub struct Backend {
     pub name: String,
     pub care: config::Care,
+    /// Its connections are shared by many requests.
+    pub http2: bool,
     /// Connecting, TLS included, over all addresses together.
     pub connect_time: Duration,
     pub targets: Vec<Target>,
@@ -177,14 +179,16 @@ impl Backend {
     ) -> Result<Self, TlsError> {
         let targets: Vec<_> = endpoints(config)?.into_iter().map(Target::new).collect();
         let care = config.care.clone();
+        // HTTP/1.1: one exchange a connection; more could not go on at once.
+        let most = match config.http2 {
+            true => care.max_requests,
+            false => care.max_requests.min(care.max_connections),
+        };
         Ok(Self {
+            http2: config.http2,
             name: config.name.clone(),
             connect_time: limits.connect_time,
-            // One exchange a connection: more could not go on at once.
-            requests: Gate::new(
-                care.max_requests.min(care.max_connections),
-                care.max_waiting,
-            ),
+            requests: Gate::new(most, care.max_waiting),
             // Only requests that have a place wait here.
             connections: Gate::new(care.max_connections, usize::MAX),
             circuit: Circuit::new(care.circuit),
@@ -360,6 +364,7 @@ mod tests {
             ca: None,
             server_name: None,
             identity: None,
+            http2: false,
             care: config::Care {
                 ejection: config::Ejection {
                     time: TIME,

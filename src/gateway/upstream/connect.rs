@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::Scheme;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::backend::Backend;
+use super::multi::Multi;
 use super::names::Names;
 use super::original::{self, Aim};
 use crate::config;
@@ -34,16 +36,30 @@ pub struct Endpoint {
     pub host_header: HeaderValue,
     /// With the name that the certificate must have; `None`: that which the client asked for.
     tls: Option<(TlsConnector, Option<ServerName<'static>>)>,
+    pub http2: bool,
+}
+
+impl Endpoint {
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
 }
 
 /// # Errors
 /// A file of the backend's TLS that cannot be used, or an address that no certificate can name.
 pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
+    let alpn: &[&[u8]] = match backend.http2 {
+        true => &[b"h2"],
+        false => &[b"http/1.1"],
+    };
     let original = backend.original.as_ref();
     let connector = if backend.urls.iter().any(|u| u.https) || original.is_some_and(|o| o.https) {
         let identity = backend.identity.as_ref();
         let identity = identity.map(|(c, k)| (c.as_path(), k.as_path()));
-        let config = client_config(backend.ca.as_deref(), identity, false, &[b"http/1.1"])?;
+        let config = client_config(backend.ca.as_deref(), identity, false, alpn)?;
         Some(TlsConnector::from(config))
     } else {
         None
@@ -61,6 +77,7 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
         return Ok(vec![Endpoint {
             // Nobody's (RFC 6761, section 6.4): each request has the Host that its client sent.
             host_header: HeaderValue::from_static("original.invalid"),
+            http2: false,
             names: Names::new(Ipv4Addr::UNSPECIFIED.to_string(), 0),
             tls: connector.map(|connector| (connector, name)),
         }]);
@@ -84,6 +101,7 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
             host_header: HeaderValue::try_from(authority)
                 .map_err(|_| wrong("its host is no host name"))?,
             names: Names::new(bare, url.port),
+            http2: backend.http2,
             tls,
         })
     };
@@ -164,28 +182,48 @@ async fn secure(
         (None, Some(asked)) => ServerName::try_from(asked.to_owned()).map_err(io::Error::other)?,
         (None, None) => to.ip().into(),
     };
-    Ok(Stream::Tls(Box::new(connector.connect(name, tcp).await?)))
+    let tls = connector.connect(name, tcp).await?;
+    if endpoint.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::other("the backend has not agreed on HTTP/2"));
+    }
+    Ok(Stream::Tls(Box::new(tls)))
 }
 
-/// A connection that is open: what sends on it, how far that has got, and the task that runs it.
-pub struct Opened {
+/// A connection that is open.
+pub enum Opened {
+    One(One),
+    Multi(Arc<Multi>),
+}
+
+/// A connection for one exchange at a time: what sends on it, how far that has got, and the task
+/// that runs it.
+pub struct One {
     pub sender: SendRequest<Outgoing>,
     pub delivery: Arc<Delivery>,
     pub task: AbortHandle,
     pub led: Led,
 }
 
-/// `held` is dropped when the connection has ended.
+/// `held` is dropped when the connection has ended; `target` is the address's place.
 ///
 /// # Errors
 /// As [`dial`].
 pub async fn connect(
     endpoint: &Endpoint,
+    target: usize,
     deadline: Instant,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<Opened> {
     let (stream, led) = dial(endpoint, deadline).await?;
-    begin(stream, led, held).await
+    if endpoint.http2 {
+        let multi = match stream {
+            Stream::Plain(tcp) => timeout_at(deadline, Multi::open(tcp, target, led, held)).await,
+            Stream::Tls(tls) => timeout_at(deadline, Multi::open(*tls, target, led, held)).await,
+        };
+        let multi = multi??;
+        return Ok(Opened::Multi(Arc::new(multi)));
+    }
+    Ok(Opened::One(alone(stream, led, held).await?))
 }
 
 /// As [`connect`], to where a client meant to go.
@@ -208,15 +246,15 @@ pub async fn connect_original(
         to: aim.to,
         version: endpoint.names.version(),
     };
-    begin(stream, led, (mark, held)).await
+    Ok(Opened::One(alone(stream, led, (mark, held)).await?))
 }
 
-async fn begin(stream: Stream, led: Led, held: impl Send + 'static) -> io::Result<Opened> {
+async fn alone(stream: Stream, led: Led, held: impl Send + 'static) -> io::Result<One> {
     let (sender, delivery, task) = match stream {
         Stream::Plain(tcp) => speak(tcp, held).await?,
         Stream::Tls(tls) => speak(*tls, held).await?,
     };
-    Ok(Opened {
+    Ok(One {
         sender,
         delivery,
         task,
@@ -226,10 +264,11 @@ async fn begin(stream: Stream, led: Led, held: impl Send + 'static) -> io::Resul
 
 async fn speak<S: Socket + 'static>(
     stream: S,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<(SendRequest<Outgoing>, Arc<Delivery>, AbortHandle)> {
     let delivery = Arc::new(Delivery::default());
-    let io = TokioIo::new(Guarded::new(stream, delivery.clone()));
+    // What is held goes with the socket: an upgrade takes that out of the task.
+    let io = TokioIo::new(Guarded::holding(stream, delivery.clone(), held));
     let (sender, connection) = Builder::new()
         .max_buf_size(limits::BACKEND_HEAD)
         .handshake(io)
@@ -237,8 +276,7 @@ async fn speak<S: Socket + 'static>(
         .map_err(io::Error::other)?;
     let task = tokio::spawn(async move {
         // Its errors reach the exchange through the sender or the body.
-        let _ = connection.await;
-        drop(held);
+        let _ = connection.with_upgrades().await;
     });
     Ok((sender, delivery, task.abort_handle()))
 }

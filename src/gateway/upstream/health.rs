@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1::Builder;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -93,6 +94,9 @@ async fn get<S>(stream: S, endpoint: &Endpoint, path: &str) -> io::Result<Status
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    if endpoint.http2 {
+        return get_http2(stream, endpoint, path).await;
+    }
     let (mut sender, connection) = Builder::new()
         .max_buf_size(limits::HEALTH_HEAD)
         .handshake(TokioIo::new(stream))
@@ -108,6 +112,33 @@ where
     let mut answer = std::pin::pin!(sender.send_request(request));
     // The connection is dropped with this, at the latest when the time is over. It may end in the
     // moment in which it brings the answer.
+    let answer = tokio::select! {
+        biased;
+        answer = answer.as_mut() => answer,
+        _ = connection => answer.await,
+    };
+    answer.map(|a| a.status()).map_err(io::Error::other)
+}
+
+/// The same in HTTP/2.
+async fn get_http2<S>(stream: S, endpoint: &Endpoint, path: &str) -> io::Result<StatusCode>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(limits::HEALTH_HEAD as u32)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let uri = Uri::builder()
+        .scheme(endpoint.scheme())
+        .authority(endpoint.host_header.as_bytes())
+        .path_and_query(path);
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = uri.build().map_err(io::Error::other)?;
+    let agent = HeaderValue::from_static("cryptonym-health");
+    request.headers_mut().insert(header::USER_AGENT, agent);
+    let mut answer = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
         biased;
         answer = answer.as_mut() => answer,

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use http::uri::Scheme;
 use http::{HeaderValue, StatusCode};
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::AbortHandle;
 
 use super::backend::Backend;
-use super::connect::{Led, Opened};
+use super::connect::{self, Led};
+use super::multi::Seat;
 use super::names::Names;
 use super::original::Aim;
 use super::pool::Pool;
@@ -22,47 +24,111 @@ use crate::gateway::coarse::Moment;
 use crate::gateway::socket::Delivery;
 use crate::limits;
 
-/// One connection to a backend, with one exchange on it at most.
+/// One exchange's connection to a backend: its own, or a seat on one that many share.
 pub struct Connection {
-    pub sender: SendRequest<Outgoing>,
+    pub sender: Sender,
+    /// Of the request on it.
     pub delivery: Arc<Delivery>,
     pub target: usize,
     /// It has served a request before.
     pub reused: bool,
+}
+
+/// What sends on it. Boxed once a connection: every exchange carries this about.
+pub enum Sender {
+    One(Box<One>),
+    Multi(Seat),
+}
+
+/// HTTP/1.1: one exchange at a time.
+pub struct One {
+    pub sender: SendRequest<Outgoing>,
     /// The only client connection that it serves; `None`: it serves all.
     pub aim: Option<Arc<Aim>>,
     task: AbortHandle,
-    /// Boxed: every exchange carries a connection about.
-    led: Box<Led>,
+    led: Led,
     born: Moment,
     idle_since: Moment,
     requests: u32,
 }
 
 impl Connection {
-    pub fn new(opened: Opened, target: usize) -> Self {
+    pub fn one(opened: connect::One, target: usize, aim: Option<Arc<Aim>>) -> Self {
         let now = Moment::now();
         Self {
-            sender: opened.sender,
             delivery: opened.delivery,
-            task: opened.task,
-            led: Box::new(opened.led),
             target,
             reused: false,
-            aim: None,
-            born: now,
-            idle_since: now,
-            requests: 0,
+            sender: Sender::One(Box::new(One {
+                sender: opened.sender,
+                aim,
+                task: opened.task,
+                led: opened.led,
+                born: now,
+                idle_since: now,
+                requests: 0,
+            })),
+        }
+    }
+
+    pub fn seat(seat: Seat) -> Self {
+        Self {
+            delivery: Arc::default(),
+            target: seat.target(),
+            reused: false,
+            sender: Sender::Multi(seat),
+        }
+    }
+
+    /// The client connection that it belongs to.
+    pub fn aim(&self) -> Option<&Arc<Aim>> {
+        match &self.sender {
+            Sender::One(one) => one.aim.as_ref(),
+            Sender::Multi(_) => None,
+        }
+    }
+
+    pub fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Multi(_))
+    }
+
+    /// It can take a request at once.
+    pub fn is_ready(&self) -> bool {
+        match &self.sender {
+            Sender::One(one) => one.sender.is_ready(),
+            Sender::Multi(seat) => seat.sender.is_ready(),
+        }
+    }
+
+    /// Waits until it can.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub async fn ready(&mut self) -> hyper::Result<()> {
+        match &mut self.sender {
+            Sender::One(one) => one.sender.ready().await,
+            Sender::Multi(seat) => seat.sender.ready().await,
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::One(one) => one.sender.is_closed(),
+            Sender::Multi(seat) => seat.sender.is_closed(),
         }
     }
 
     pub fn is_fresh(&self) -> bool {
-        self.idle_since.elapsed() < limits::POOL_IDLE_TIME && !self.sender.is_closed()
+        let young = |one: &One| one.idle_since.elapsed() < limits::POOL_IDLE_TIME;
+        matches!(&self.sender, Sender::One(one) if young(one)) && !self.is_closed()
     }
 
     /// Whether its address is still one of the name's.
     pub fn leads_to_one_of(&self, names: &Names) -> bool {
-        self.led.version == names.version() || names.leads_to(&self.led.to)
+        match &self.sender {
+            Sender::One(one) => one.led.version == names.version() || names.leads_to(&one.led.to),
+            Sender::Multi(_) => true,
+        }
     }
 }
 
@@ -70,8 +136,13 @@ impl Drop for Connection {
     /// A request that is still travelling when its exchange is over ends here. hyper would go on
     /// sending, and hold the client's body, as long as a deaf backend keeps the connection open.
     fn drop(&mut self) {
-        if self.delivery.is_cut() {
-            self.task.abort();
+        match &self.sender {
+            Sender::One(one) if self.delivery.is_cut() => one.task.abort(),
+            Sender::Multi(seat) if self.delivery.is_armed() => {
+                self.delivery.abort();
+                seat.leaves_a_request();
+            }
+            _ => {}
         }
     }
 }
@@ -154,6 +225,12 @@ impl Link {
         self.host_header().clone()
     }
 
+    pub fn scheme(&self) -> Scheme {
+        self.backend().targets[self.connection.target]
+            .endpoint
+            .scheme()
+    }
+
     /// The authority that stands in this backend's own links.
     pub fn authority(&self) -> &str {
         self.host_header().to_str().unwrap_or_default()
@@ -161,7 +238,7 @@ impl Link {
 
     /// Whether the backend is where the client meant to go.
     pub fn is_original(&self) -> bool {
-        self.connection.aim.is_some()
+        self.connection.aim().is_some()
     }
 
     fn host_header(&self) -> &HeaderValue {
@@ -188,11 +265,8 @@ impl Link {
     /// # Errors
     /// As [`Pool::fresh`].
     pub async fn again(self, tried: &mut u64) -> Result<Self, Fault> {
-        let Self {
-            mut connection,
-            place,
-        } = self;
-        let aim = connection.aim.take();
+        let Self { connection, place } = self;
+        let aim = connection.aim().cloned();
         // Its own place among the connections may be needed.
         drop(connection);
         let pool = place.pool.clone();
@@ -205,16 +279,19 @@ impl Link {
             mut connection,
             place,
         } = self;
-        connection.requests += 1;
         let backend = &place.pool.backend;
         let names = &backend.targets[connection.target].endpoint.names;
         let fit = connection.delivery.is_clean()
-            && !connection.sender.is_closed()
-            && connection.born.elapsed() < limits::POOL_AGE
-            && connection.requests < limits::POOL_REQUESTS
+            && !connection.is_closed()
             && connection.leads_to_one_of(names);
-        if fit {
-            connection.idle_since = Moment::now();
+        // A seat is left by being dropped.
+        let Sender::One(one) = &mut connection.sender else {
+            return;
+        };
+        one.requests += 1;
+        let young = one.born.elapsed() < limits::POOL_AGE && one.requests < limits::POOL_REQUESTS;
+        if fit && young {
+            one.idle_since = Moment::now();
             place.pool.keep(connection);
         }
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`backend`] | what all workers share: addresses, their state, the choice among them |
 //! | [`pool`], [`link`] | one worker's connections, and what one exchange has of them |
+//! | [`multi`] | HTTP/2: one connection, many exchanges |
 //! | [`send`], [`retry`] | **one request, sent again if it may be** |
 //! | [`connect`], [`names`] | new connections, where names lead |
 //! | [`original`] | where a redirected client meant to go |
@@ -24,6 +25,7 @@ pub mod gate;
 pub mod health;
 pub mod link;
 pub mod metrics;
+pub mod multi;
 pub mod names;
 pub mod original;
 pub mod pool;

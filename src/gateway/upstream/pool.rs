@@ -19,10 +19,11 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::circuit::Admitted;
-use super::connect::{connect, connect_original, part};
+use super::connect::{Opened, connect, connect_original, part};
 use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
+use super::multi::Multis;
 use super::original::Aim;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
@@ -32,6 +33,8 @@ pub struct Pool {
     pub backend: Arc<Backend>,
     /// For each address, the youngest last.
     idle: Mutex<Vec<Vec<Connection>>>,
+    /// Those that speak HTTP/2.
+    multis: Multis,
     random: AtomicU64,
 }
 
@@ -41,6 +44,7 @@ impl Pool {
         let pool = Arc::new(Self {
             backend: backend.clone(),
             idle: Mutex::new(none),
+            multis: Multis::new(backend.targets.len()),
             random: AtomicU64::new(seed | 1),
         });
         backend.joins(&pool);
@@ -64,14 +68,31 @@ impl Pool {
         }
         let target = self.backend.choose(0, self.random());
         place.goes_to(target);
+        if self.backend.http2 {
+            return Box::pin(self.seat(place, target)).await;
+        }
         let aim = aim.filter(|_| self.backend.original.is_some());
         match self.take(target, aim) {
-            Some(connection) if connection.sender.is_ready() => {
-                Ok(place.with(self.reused(connection)))
-            }
+            Some(connection) if connection.is_ready() => Ok(place.with(self.reused(connection))),
             // Apart, and boxed: what waits is large, and every exchange would carry it.
             unready => Box::pin(self.wait_for_link(place, target, unready, aim.cloned())).await,
         }
+    }
+
+    /// A place on an HTTP/2 connection, which one exchange at a time opens if there is no room.
+    async fn seat(self: &Arc<Self>, place: Place, target: usize) -> Result<Link, Fault> {
+        let names = &self.backend.targets[target].endpoint.names;
+        if let Some(seat) = self.multis.enter(target, names) {
+            return Ok(place.with(self.reused(Connection::seat(seat))));
+        }
+        let turn = self.multis.turn(target);
+        let turn = tokio::time::timeout(self.backend.connect_time, turn).await;
+        if let Some(seat) = self.multis.enter(target, names) {
+            return Ok(place.with(self.reused(Connection::seat(seat))));
+        }
+        let link = self.fresh(place, &mut 0, Some(target), None).await;
+        drop(turn);
+        link
     }
 
     async fn wait_for_place(&self) -> Result<(), Fault> {
@@ -89,7 +110,7 @@ impl Pool {
         let mut next = first;
         while let Some(mut connection) = next {
             // One that has just come back may still have to say so to its own task.
-            let ready = tokio::time::timeout(limits::POOL_READY_TIME, connection.sender.ready());
+            let ready = tokio::time::timeout(limits::POOL_READY_TIME, connection.ready());
             if matches!(ready.await, Ok(Ok(()))) {
                 return Ok(place.with(self.reused(connection)));
             }
@@ -133,18 +154,19 @@ impl Pool {
             let until = part(deadline, parts);
             *tried |= 1 << target;
             let slot = Slot::take(backend, target).await.map_err(full)?;
+            let endpoint = &backend.targets[target].endpoint;
             let opened = match (&backend.original, &aim) {
                 (Some(original), Some(aim)) => {
                     connect_original(backend, original, aim, until, slot).await
                 }
-                _ => connect(&backend.targets[target].endpoint, until, slot).await,
+                _ => connect(endpoint, target, until, slot).await,
             };
             match opened {
                 Ok(opened) => {
                     backend.counters.opened.inc();
-                    let mut connection = Connection::new(opened, target);
-                    connection.aim = aim;
-                    return Ok(place.with(connection));
+                    let connection = self.first_on(opened, target, aim);
+                    let broken = || Fault::new(Code::BackendBroken, Stage::Connect);
+                    return Ok(place.with(connection.ok_or_else(broken)?));
                 }
                 Err(error) => {
                     tracing::debug!(backend = backend.name, url = target, kind = ?error.kind(), "no connection");
@@ -158,6 +180,18 @@ impl Pool {
         }
         place.unanswered();
         Err(Fault::new(Code::BackendUnreachable, Stage::Connect))
+    }
+
+    /// A new connection's first exchange; `None` where it has ended already.
+    fn first_on(&self, opened: Opened, target: usize, aim: Option<Arc<Aim>>) -> Option<Connection> {
+        match opened {
+            Opened::One(one) => Some(Connection::one(one, target, aim)),
+            Opened::Multi(multi) => {
+                let seat = multi.enter()?;
+                self.multis.add(multi);
+                Some(Connection::seat(seat))
+            }
+        }
     }
 
     /// Keeps a connection for the next request, if there is room.
@@ -177,10 +211,17 @@ impl Pool {
             let names = &self.backend.targets[target].endpoint.names;
             idle.retain(|c| c.is_fresh() && c.leads_to_one_of(names));
         }
+        if self.backend.http2 {
+            let targets = &self.backend.targets;
+            self.multis.sweep(|target| &targets[target].endpoint.names);
+        }
     }
 
     /// Closes an idle connection; whether there was one.
     pub fn close_one(&self) -> bool {
+        if self.backend.http2 {
+            return self.multis.close_one();
+        }
         let mut idle = self.lock();
         // What was idle longest stands first.
         let some = idle.iter_mut().find(|there| !there.is_empty());
@@ -193,14 +234,14 @@ impl Pool {
         let names = &self.backend.targets[target].endpoint.names;
         let mut all = self.lock();
         let idle = &mut all[target];
-        idle.retain(|c| !c.sender.is_closed());
-        let own = |c: &Connection| match (aim, &c.aim) {
+        idle.retain(|c| !c.is_closed());
+        let own = |c: &Connection| match (aim, c.aim()) {
             (None, None) => true,
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
         let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names) && own(c);
-        let ready = idle.iter().rposition(|c| c.sender.is_ready() && fit(c));
+        let ready = idle.iter().rposition(|c| c.is_ready() && fit(c));
         match (ready, aim) {
             (Some(at), _) => Some(idle.swap_remove(at)),
             (None, None) => idle.pop().filter(fit),

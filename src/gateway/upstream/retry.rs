@@ -18,6 +18,11 @@ pub fn copy(request: &Request<Outgoing>) -> Option<Box<Request<Outgoing>>> {
     if !is_idempotent(request.method()) {
         return None;
     }
+    copy_of_any(request)
+}
+
+/// The same, whatever its method: only for a request that has not been acted on.
+pub fn copy_of_any(request: &Request<Outgoing>) -> Option<Box<Request<Outgoing>>> {
     let mut again = Request::new(request.body().copy()?);
     again.method_mut().clone_from(request.method());
     again.uri_mut().clone_from(request.uri());

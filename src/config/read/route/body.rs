@@ -1,7 +1,7 @@
 //! What a route does with bodies, both ways.
 
 use super::super::super::raw::Table;
-use super::super::super::{Format, Gateway, RequestBody, ResponseBody};
+use super::super::super::{Format, Gateway, RequestBody, ResponseBody, WebSocket};
 use super::super::{Names, policy, resolve, shorten, word};
 use crate::policy::{Action, Scope};
 
@@ -139,4 +139,61 @@ pub(super) fn format(table: &Table<'_>, request: Option<&RequestBody>) -> Option
         );
     }
     format
+}
+
+/// Whether the route switches to WebSocket, and what becomes of the messages then.
+pub(super) fn websocket(
+    table: &Table<'_>,
+    request: Option<&RequestBody>,
+    response: Option<&ResponseBody>,
+    format: Option<Format>,
+    methods: &[String],
+) -> WebSocket {
+    let findings = table.findings();
+    let words = [
+        ("refuse", WebSocket::Refuse),
+        ("policy", WebSocket::Policy),
+        ("opaque", WebSocket::Opaque),
+    ];
+    let text = table.text("websocket");
+    let Some(text) = text else {
+        return WebSocket::Refuse;
+    };
+    let kind = word(&text, "way to treat WebSocket", &words, findings);
+    let kind = kind.unwrap_or(WebSocket::Refuse);
+    let ndjson = format == Some(Format::Ndjson);
+    let restores = matches!(response, Some(ResponseBody::RestoreOwn(_)));
+    let wrong = match (kind, request) {
+        (WebSocket::Refuse, _) | (_, None) => None,
+        (WebSocket::Policy, Some(RequestBody::Policy(_))) if ndjson => Some((
+            "a message is one JSON document, and this route's format is ndjson",
+            "write format = \"json\", or a route of its own for the WebSocket",
+        )),
+        (WebSocket::Policy, Some(RequestBody::Policy(_))) if restores => Some((
+            "restore-own gives back what one request brought; a WebSocket's messages answer no request",
+            "write response = \"pass\", or a route of its own for the WebSocket",
+        )),
+        (WebSocket::Policy, Some(RequestBody::Policy(_)))
+        | (WebSocket::Opaque, Some(RequestBody::Opaque)) => None,
+        (WebSocket::Policy, Some(_)) => Some((
+            "there is no policy that could read the messages",
+            "name a `request` policy; messages pass unseen with opaque = true and websocket = \"opaque\"",
+        )),
+        (WebSocket::Opaque, Some(_)) => Some((
+            "messages pass unseen only where bodies do",
+            "write opaque = true, or websocket = \"policy\"",
+        )),
+    };
+    if let Some((message, hint)) = wrong {
+        findings.error(&text.place, message, hint);
+    }
+    let get = methods.is_empty() || methods.iter().any(|m| m == "GET");
+    if kind != WebSocket::Refuse && !get {
+        findings.error(
+            &text.place,
+            "a WebSocket begins with GET, which this route does not take",
+            "add \"GET\" to methods",
+        );
+    }
+    kind
 }
