@@ -235,7 +235,7 @@ pub async fn connect_original(
     original: &config::Original,
     aim: &Aim,
     deadline: Instant,
-    held: impl Send + 'static,
+    held: impl Send + Unpin + 'static,
 ) -> io::Result<Opened> {
     let endpoint = &backend.targets[0].endpoint;
     let connected = original::connect(original, &backend.outgoing, aim, deadline);
@@ -249,7 +249,7 @@ pub async fn connect_original(
     Ok(Opened::One(alone(stream, led, (mark, held)).await?))
 }
 
-async fn alone(stream: Stream, led: Led, held: impl Send + 'static) -> io::Result<One> {
+async fn alone(stream: Stream, led: Led, held: impl Send + Unpin + 'static) -> io::Result<One> {
     let (sender, delivery, task) = match stream {
         Stream::Plain(tcp) => speak(tcp, held).await?,
         Stream::Tls(tls) => speak(*tls, held).await?,
