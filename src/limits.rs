@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+mod protocols;
+
+pub use self::protocols::*;
+
 // --- bodies -------------------------------------------------------------------------------
 
 /// Bodies up to this are rewritten and made durable whole before the first byte goes upstream,
