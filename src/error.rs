@@ -146,6 +146,11 @@ codes! {
     Misdirected = "misdirected-request", 421, Client, "The request's host is not what the connection was made for.", "Open a new connection for this host.";
     ConnectRefused = "connect-refused", 405, Client, "The gateway is no forward proxy.", "Send the request to a route.";
     UpgradeRefused = "upgrade-refused", 400, Client, "The route takes no protocol upgrade.", "Send an ordinary request.";
+    EgressConnectOnly = "egress-connect-only", 405, Client, "The egress proxy takes CONNECT only.", "Send to https:// addresses; what is sent to http:// ones is not forwarded.";
+    EgressHost = "egress-host", 403, Client, "The egress proxy does not lead to this host and port.", "Check the name against `cryptonym check`, or have the host listed.";
+    EgressAddress = "egress-address", 403, Client, "The host has no address that a tunnel may lead to.", "Have the operator list its network in `private`, if it is one of yours.";
+    EgressFull = "egress-full", 503, Gateway, "The egress proxy has as many tunnels as it may have at once.", "Try again after the time in Retry-After.";
+    DestinationRefused = "destination-refused", 403, Client, "The gateway does not lead to where this connection was made to.", "Have the operator list its network and port, if it is a server behind the gateway.";
     WebSocketHandshake = "websocket-handshake", 400, Client, "The request to switch to WebSocket is not one of RFC 6455.", "Send GET in HTTP/1.1 with Connection, Upgrade and a Sec-WebSocket-Key of 16 bytes.";
     WebSocketVersion = "websocket-version", 426, Client, "The gateway speaks another version of WebSocket.", "Use version 13 (RFC 6455).";
     WebSocketProtocol = "websocket-protocol", 400, Client, "A WebSocket frame breaks RFC 6455.", "Mask frames, use no extension, and finish one message before the next.";

@@ -36,6 +36,8 @@ Examples:
 
 Prints one line per address to standard output once it listens:
   listening https://127.0.0.1:8443
+and for the egress proxy
+  listening egress http://127.0.0.1:3128
 Log and access log go to standard error. Metrics, /healthz and /readyz are on the address
 that `gateway.observe` names; status, draining and the log's level on that of `gateway.admin`
 (docs/observe.md). The first SIGTERM or SIGINT stops accepting and lets requests in flight end
@@ -210,6 +212,9 @@ async fn serve(
     for address in running.addresses() {
         // Nobody may be reading: that is no reason not to serve.
         let _ = writeln!(io::stdout(), "listening https://{address}");
+    }
+    for address in control.egress_addresses() {
+        let _ = writeln!(io::stdout(), "listening egress http://{address}");
     }
     if let Some(taken) = taken
         && let Ok(Err(error)) = tokio::task::spawn_blocking(|| taken.serving()).await

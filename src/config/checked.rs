@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Egress, Original, Transparent};
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -74,6 +75,10 @@ pub struct Gateway {
     /// One line a request on standard error; default: yes.
     pub access_log: bool,
     pub listen_when: ListenWhen,
+    /// Connections that were made to somebody else; `None`: clients come by name.
+    pub transparent: Option<Transparent>,
+    /// `[gateway.egress]`; `None`: the gateway is no forward proxy.
+    pub egress: Option<Egress>,
     /// `gateway.reload`: whether a changed configuration is taken by itself; else at SIGHUP.
     pub reload_on_change: bool,
     /// Where this process hands its sockets over, or takes them; `None`: nowhere.
@@ -152,6 +157,12 @@ pub struct Network {
     pub bits: u8,
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
 impl Network {
     pub fn contains(&self, ip: IpAddr) -> bool {
         // A shift by the whole width (0 bits count) leaves nothing to compare.
@@ -209,13 +220,17 @@ pub struct Backend {
     pub region: Option<String>,
     /// CA file for https; none: the system's roots.
     pub ca: Option<PathBuf>,
-    /// The name that its certificate must have and that SNI says; `None`: the host of the URL.
+    /// The name that its certificate must have and that SNI says; `None`: the host of the URL, or
+    /// with `address = "original"` the name that the client asked for.
     pub server_name: Option<String>,
     /// Client certificate and key for https.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Spoken to in HTTP/2, without asking (RFC 9113, section 3.3) where it is not https.
     pub http2: bool,
     pub care: Care,
+    /// `address = "original"`: there are no `urls`, and each connection goes where its client
+    /// meant to go.
+    pub original: Option<Original>,
 }
 
 /// How a backend's addresses are watched, spared and tried again.

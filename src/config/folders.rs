@@ -23,10 +23,15 @@ impl Config {
                 tls,
                 vault,
                 certificates,
+                egress,
                 handover,
                 ..
             } = gateway;
             folders.tls(tls);
+            if let Some(egress) = egress {
+                folders.of(&egress.certificate);
+                folders.of(&egress.key);
+            }
             for more in certificates {
                 folders.of(&more.certificate);
                 folders.of(&more.key);

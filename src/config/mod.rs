@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+mod bypath;
 pub mod changes;
 pub mod checked;
 pub mod diagnostic;
@@ -21,6 +22,7 @@ pub mod root_key;
 pub mod signing_key;
 mod units;
 
+pub use bypath::{Egress, Original, Others, Portal, Transparent};
 pub use checked::*;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, fuzz_config};

@@ -21,6 +21,7 @@ use super::body::hold::{self, Held, Taken};
 use super::body::outgoing::Outgoing;
 use super::body::reader::Reader;
 use super::body::stream::Pump;
+use super::egress;
 use super::headers;
 use super::plan::{self, Granted, Plan};
 use super::rescue::{self, Refused};
@@ -56,7 +57,12 @@ async fn forward(
     // Can it be trusted, where does it go, may it?
     let head = head::check(&parts, conn.sni.as_deref())?;
     let (index, route) = shared.routes.find(&head.host, head.path, &parts.method)?;
+    egress::belongs(conn, route, &head)?;
     story.takes_route(index);
+    story
+        .site
+        .upstreams
+        .judge(route.config.backend, conn.aim.as_ref())?;
     if !route.config.slow {
         body.must_keep_pace();
     }
@@ -100,13 +106,15 @@ async fn forward(
     // Upstream.
     let sending = story.step(Step::Upstream);
     let link = (story.site.upstreams)
-        .link(route.config.backend, conn.client)
+        .link(route.config.backend, conn.client, conn.aim.as_ref())
         .await?;
     let (outgoing, pump) = prepared.start(story);
     let host = match &route.config.host_upstream {
         Some(host) => host.parse().map_err(|_| internal())?,
+        None if link.is_original() => authority.parse().map_err(|_| internal())?,
         None => link.host(),
     };
+    let own_host = route.config.host_upstream.is_none() && !link.is_original();
     let head_request = parts.method == http::Method::HEAD;
     let mut request = Request::new(outgoing);
     *request.headers_mut() = {
@@ -133,7 +141,6 @@ async fn forward(
     }
     *request.method_mut() = parts.method;
     *request.uri_mut() = origin_form(parts.uri)?;
-    let own_host = route.config.host_upstream.is_none();
     let (link, response) = upstream::send(story, link, request, own_host).await?;
     if let Some(sending) = sending {
         sending.ended_well();

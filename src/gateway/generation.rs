@@ -5,16 +5,20 @@
 //! count that protects people (identifiers that a client may ask back, requests of a client)
 //! begins anew because somebody has reloaded.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::StartError;
 use super::body::hold::HoldBudget;
+use super::egress::Egress;
 use super::metrics::Metrics;
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
 use super::shared::{Shared, Site};
-use super::upstream::{Backends, Upstreams};
-use crate::config::{Config, RequestBody};
+use super::upstream::{Backends, Upstreams, original};
+use crate::config::{self, Config, RequestBody};
 use crate::limits;
 use crate::observe::trace::Tracer;
 use crate::rewrite::tally::RuleCounts;
@@ -43,12 +47,17 @@ pub fn build(
     let old = before.first().map(|site| &*site.shared);
     let (routes, counters) = (&config.routes, |name: &str| metrics.route(name));
     let routes = Routes::new(routes, counters, old.map(|old| &old.routes));
+    let outward = |host: &str| gateway.egress.as_ref().is_some_and(|e| e.opens(host));
+    may_keep_sources(config)?;
+    let egress = old.and_then(|old| old.egress.as_deref());
     let (backends, limits) = (&config.backends, &config.limits);
     let backends = Backends::new(backends, limits, metrics, old.map(|old| &*old.backends))?;
     let hold = old.filter(|old| old.hold.is_of(limits.hold_budget));
     let restore = old.map(|old| old.restore.clone());
     let shared = Arc::new(Shared {
-        routes: routes.map_err(StartError::Route)?,
+        routes: routes.map_err(StartError::Route)?.outward(outward),
+        transparent: gateway.transparent,
+        egress: Egress::new(gateway, &metrics.egress, egress)?,
         limits: Arc::new(limits.clone()),
         unrouted: metrics.route("-"),
         hold: hold.map_or_else(
@@ -76,6 +85,19 @@ pub fn build(
         sites: (0..workers).map(site).collect(),
         backends,
     })
+}
+
+/// Whether connections can come from clients' addresses, where they are to: known now, and not
+/// by the first client.
+fn may_keep_sources(config: &Config) -> Result<(), StartError> {
+    let keeps = |b: &config::Backend| b.original.as_ref().is_some_and(|o| o.keep_source);
+    if !config.backends.iter().any(keeps) {
+        return Ok(());
+    }
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let may = original::make_transparent(&SockRef::from(&socket), any);
+    may.map_err(StartError::Transparent)
 }
 
 /// Counters of the policies of requests. Those of answers restore what the request has brought.

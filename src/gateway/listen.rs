@@ -25,7 +25,20 @@ pub struct Accepted {
     /// Who is at the other end of it: a client, or a load balancer.
     pub peer: SocketAddr,
     pub place: OwnedSemaphorePermit,
+    pub entrance: Entrance,
 }
+
+/// What is spoken where a connection has come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// TLS, by name or redirected.
+    Door,
+    /// CONNECT.
+    Egress,
+}
+
+/// An address to listen on, and what is spoken there.
+pub type Spot = (Entrance, SocketAddr);
 
 /// # Errors
 /// The address cannot be bound.
@@ -110,7 +123,7 @@ impl Cap {
 
 /// Accepts until `stop`, and hands each connection to `deal`.
 pub async fn accept(
-    listener: Arc<TcpListener>,
+    (entrance, listener): (Entrance, Arc<TcpListener>),
     cap: Arc<Cap>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -140,6 +153,7 @@ pub async fn accept(
                 stream,
                 peer,
                 place,
+                entrance,
             });
         }
     }

@@ -20,6 +20,7 @@ use self::route::RouteTable;
 pub use self::route::{RouteMetrics, Said, Sample};
 use self::rules::RuleTable;
 use super::door::counts::DoorMetrics;
+use super::egress::metrics::EgressMetrics;
 use super::upstream::metrics::UpstreamMetrics;
 use crate::observe::writer;
 use crate::policy::Policy;
@@ -45,6 +46,7 @@ pub struct Metrics {
     pub door: Arc<DoorMetrics>,
     pub floods: Counter,
     pub upstream: UpstreamMetrics,
+    pub egress: Arc<EgressMetrics>,
     pub hold_waits: Counter,
 }
 
@@ -81,6 +83,7 @@ impl Default for Metrics {
             door: Arc::default(),
             floods: Counter::default(),
             upstream: UpstreamMetrics::default(),
+            egress: Arc::default(),
             hold_waits: Counter::default(),
         }
     }
@@ -171,6 +174,7 @@ impl Metrics {
             self.floods.clone(),
         );
         self.upstream.register(&mut r);
+        self.egress.register(&mut r);
         r.register(
             "hold_waits",
             "Bodies that waited for the budget",

@@ -10,6 +10,7 @@
 //! | [`generation`], [`shared`] | one configuration at work, and the next |
 //! | [`listen`] | sockets, the cap |
 //! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
+//! | [`egress`] | who wants out: CONNECT, certificates of the day, tunnels ([`here`]) |
 //! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
 //! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
 //! | [`exchange`] | **the way of one request** |
@@ -27,11 +28,13 @@ pub mod body;
 pub mod clock;
 pub mod coarse;
 pub mod door;
+pub mod egress;
 pub mod exchange;
 pub mod frames;
 pub mod generation;
 pub mod head;
 pub mod headers;
+pub mod here;
 pub mod listen;
 pub mod metrics;
 pub mod plan;
@@ -54,14 +57,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use self::door::Door;
 pub use self::listen::Inherited;
+use self::listen::{Entrance, Spot};
 use self::metrics::Metrics;
 pub use self::runtime::{Control, Running};
 use self::shared::Worker;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Transparent};
 use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
 use crate::observe::writer;
@@ -83,6 +88,10 @@ pub enum StartError {
         address: SocketAddr,
         error: io::Error,
     },
+    #[error(
+        "this process may not use other machines' addresses ({0}), which `transparent = \"tproxy\"` and `source = \"client\"` need: give it CAP_NET_RAW, as docs/transparent.md shows"
+    )]
+    Transparent(io::Error),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -141,12 +150,16 @@ pub fn start_with(config: &Config, parts: Parts<'_>) -> Result<Running, StartErr
         let mark = getrandom::u64().map_err(io::Error::other)?;
         workers.push(Worker::new(site, AccessLog::new(gateway.access_log), mark));
     }
-    let socket = |&address| match inherited.take(address) {
-        Some(socket) => Ok((address, socket)),
-        None => open(address),
+    let socket = |spot: Spot| match inherited.take(spot.1) {
+        Some(socket) => Ok((spot, socket)),
+        None => open(spot),
     };
-    let sockets: Result<Vec<_>, _> = gateway.listen.iter().map(socket).collect();
-    let listeners = registered(sockets?)?;
+    let sockets: Result<Vec<_>, _> = spots(gateway).into_iter().map(socket).collect();
+    let sockets = sockets?;
+    for (spot, socket) in &sockets {
+        redirected(gateway, *spot, SockRef::from(socket))?;
+    }
+    let listeners = registered(sockets)?;
     next.backends.watch();
     metrics.upstream.show(&next.backends);
     Ok(runtime::start(listeners, door, workers)?)
@@ -174,9 +187,15 @@ pub async fn adopt(
         let shared = &before[0].shared;
         let plan = tls_plan(gateway, &new.routes);
         plan.load()?.dated()?;
-        let missing = held.missing(&gateway.listen);
+        let missing = held.missing(&spots(gateway));
         let sockets: Result<Vec<_>, _> = missing.into_iter().map(open).collect();
         let sockets = sockets?;
+        for (spot, socket) in &sockets {
+            redirected(gateway, *spot, SockRef::from(socket))?;
+        }
+        for (spot, socket) in held.spots() {
+            redirected(gateway, spot, SockRef::from(&*socket))?;
+        }
         let (metrics, tracer) = (&shared.metrics, shared.tracer.clone());
         let next = generation::build(&new, link, metrics, tracer, &before)?;
         // The last thing that can fail; from here on all is new.
@@ -193,28 +212,52 @@ pub async fn adopt(
     }
     control.cap().becomes(config.limits.connections);
     control.listen(registered(sockets)?);
-    let wanted = config.gateway.as_ref().map(|gateway| &gateway.listen[..]);
-    control.close_others(wanted.unwrap_or_default());
+    let wanted = config.gateway.as_ref().map(spots);
+    control.close_others(&wanted.unwrap_or_default());
     Ok(())
 }
 
-type Opened = (SocketAddr, std::net::TcpListener);
+type Opened = (Spot, std::net::TcpListener);
 
-fn open(address: SocketAddr) -> Result<Opened, StartError> {
+fn open(spot: Spot) -> Result<Opened, StartError> {
+    let (_, address) = spot;
     match listen::bind(address) {
-        Ok(socket) => Ok((address, socket)),
+        Ok(socket) => Ok((spot, socket)),
         Err(error) => Err(StartError::Listen { address, error }),
     }
 }
 
+/// Where a gateway listens.
+fn spots(gateway: &config::Gateway) -> Vec<Spot> {
+    let door = gateway.listen.iter().map(|a| (Entrance::Door, *a));
+    let egress = gateway.egress.iter().flat_map(|egress| &egress.listen);
+    door.chain(egress.map(|a| (Entrance::Egress, *a))).collect()
+}
+
+/// Lets a socket take what is redirected to it, where that is wanted.
+fn redirected(
+    gateway: &config::Gateway,
+    (entrance, address): Spot,
+    socket: SockRef<'_>,
+) -> Result<(), StartError> {
+    if entrance == Entrance::Egress || gateway.transparent != Some(Transparent::Tproxy) {
+        return Ok(());
+    }
+    let made = upstream::original::make_transparent(&socket, address);
+    made.map_err(StartError::Transparent)
+}
+
 /// With the runtime that accepts.
-fn registered(sockets: Vec<Opened>) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
-    let one = |(address, socket)| Ok((address, TcpListener::from_std(socket)?));
+fn registered(sockets: Vec<Opened>) -> io::Result<Vec<(Spot, TcpListener)>> {
+    let one = |(spot, socket)| Ok((spot, TcpListener::from_std(socket)?));
     sockets.into_iter().map(one).collect()
 }
 
 /// Which TLS files this gateway serves, under which names.
 pub fn tls_plan(gateway: &config::Gateway, routes: &[config::Route]) -> Plan {
+    // Hosts outside have certificates of their own, made when they are asked for.
+    let outside = |host: &String| gateway.egress.as_ref().is_some_and(|e| e.opens(host));
     let hosts = routes.iter().filter_map(|r| r.host.clone());
+    let hosts = hosts.filter(|host| !outside(host));
     Plan::of_gateway(gateway, hosts.collect(), serve::ALPN)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::body::answer::Answer;
 use super::routes::NoRoute;
+use super::shared::RequestId;
 use super::story::Story;
 use crate::error::{Code, Fault, Side, Stage};
 use crate::limits;
@@ -131,6 +132,11 @@ struct Problem<'a> {
 }
 
 fn document(story: &Story, fault: &Fault) -> Vec<u8> {
+    problem(fault, story.id, story.is_partly_sent())
+}
+
+/// The document of a refusal. `partial`: part of the body had reached the backend.
+pub fn problem(fault: &Fault, id: RequestId, partial: bool) -> Vec<u8> {
     let ours = fault.side != Side::Backend;
     let problem = Problem {
         r#type: format!("urn:cryptonym:error:{}", fault.code.name()),
@@ -139,11 +145,11 @@ fn document(story: &Story, fault: &Fault) -> Vec<u8> {
         code: fault.code.name(),
         side: fault.side.name(),
         stage: fault.stage.name(),
-        request_id: story.id.to_string(),
+        request_id: id.to_string(),
         offset: fault.offset.filter(|_| ours),
         place: fault.place.as_deref().filter(|_| ours),
         next: fault.code.next(),
-        partial: story.is_partly_sent(),
+        partial,
     };
     serde_json::to_vec(&problem).unwrap_or_default()
 }

@@ -20,6 +20,8 @@ pub struct Route {
     pub response_headers: Vec<HeaderName>,
     pub metrics: RouteMetrics,
     pub rate: Option<Arc<Rate>>,
+    /// It is for what leaves by CONNECT, and for nothing else.
+    pub outward: bool,
     /// A capture that no list names: every request of this route is refused at this place.
     unlisted_capture: Option<Box<str>>,
     methods: Vec<Method>,
@@ -83,6 +85,14 @@ impl Routes {
             }
         }
         Ok(Self { all, hosts, any })
+    }
+
+    /// Routes of these hosts are for what leaves by CONNECT.
+    pub fn outward(mut self, is_host: impl Fn(&str) -> bool) -> Self {
+        for route in &mut self.all {
+            route.outward = route.config.host.as_deref().is_some_and(&is_host);
+        }
+        self
     }
 
     /// The route of this host, path and method, with its index. A host with routes of its own for
@@ -166,6 +176,7 @@ impl Route {
                 let counting = before.and_then(|before| before.counting(&route.name, rate));
                 counting.unwrap_or_else(|| Arc::new(Rate::new(rate)))
             }),
+            outward: false,
             unlisted_capture: captures(&route.path)
                 .find(|name| !route.captures.iter().any(|c| c == name))
                 .map(|name| format!("/{{{name}}}").into_boxed_str()),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{self, Door};
-use super::listen::{self, Accepted, Cap};
+use super::listen::{self, Accepted, Cap, Entrance, Spot};
 use super::serve;
 use super::shared::Worker;
 use crate::limits;
@@ -52,7 +52,7 @@ pub struct Control {
 /// One address that is accepted on.
 struct Listening {
     /// As configured: port 0 stands for any.
-    configured: SocketAddr,
+    configured: Spot,
     bound: SocketAddr,
     listener: Arc<TcpListener>,
     stop: CancellationToken,
@@ -71,7 +71,7 @@ pub fn control() -> io::Result<Runtime> {
 /// # Errors
 /// A thread or runtime cannot be made.
 pub fn start(
-    listeners: Vec<(SocketAddr, TcpListener)>,
+    listeners: Vec<(Spot, TcpListener)>,
     door: Door,
     workers: Vec<Worker>,
 ) -> io::Result<Running> {
@@ -118,7 +118,7 @@ pub fn start(
 
 impl Control {
     /// Begins to accept on these as well: (as configured, bound). In the control runtime.
-    pub fn listen(&self, listeners: Vec<(SocketAddr, TcpListener)>) {
+    pub fn listen(&self, listeners: Vec<(Spot, TcpListener)>) {
         let mut listening = self.listening();
         for (configured, listener) in listeners {
             let listener = Arc::new(listener);
@@ -126,7 +126,7 @@ impl Control {
             let (cap, deal) = (self.cap.clone(), self.deal.clone());
             let metrics = self.workers[0].metrics.clone();
             self.acceptors.spawn(listen::accept(
-                listener.clone(),
+                (configured.0, listener.clone()),
                 cap,
                 metrics,
                 stop.clone(),
@@ -134,7 +134,7 @@ impl Control {
             ));
             listening.push(Listening {
                 configured,
-                bound: listener.local_addr().unwrap_or(configured),
+                bound: listener.local_addr().unwrap_or(configured.1),
                 listener,
                 stop,
             });
@@ -142,14 +142,14 @@ impl Control {
     }
 
     /// Those of `wanted` that are not listened on yet.
-    pub fn missing(&self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
+    pub fn missing(&self, wanted: &[Spot]) -> Vec<Spot> {
         let listening = self.listening();
-        let is_missing = |a: &&SocketAddr| !listening.iter().any(|l| l.configured == **a);
+        let is_missing = |a: &&Spot| !listening.iter().any(|l| l.configured == **a);
         wanted.iter().filter(is_missing).copied().collect()
     }
 
     /// Closes what is not among `wanted`. Connections that came in there stay.
-    pub fn close_others(&self, wanted: &[SocketAddr]) {
+    pub fn close_others(&self, wanted: &[Spot]) {
         self.listening().retain(|one| {
             let stays = wanted.contains(&one.configured);
             if !stays {
@@ -161,13 +161,31 @@ impl Control {
 
     /// Bound, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listening().iter().map(|one| one.bound).collect()
+        self.bound(Entrance::Door)
+    }
+
+    /// Where CONNECT is spoken.
+    pub fn egress_addresses(&self) -> Vec<SocketAddr> {
+        self.bound(Entrance::Egress)
+    }
+
+    fn bound(&self, entrance: Entrance) -> Vec<SocketAddr> {
+        let listening = self.listening();
+        let its = listening.iter().filter(|one| one.configured.0 == entrance);
+        its.map(|one| one.bound).collect()
     }
 
     /// The sockets themselves, for a process that takes over.
     pub fn listeners(&self) -> Vec<Arc<TcpListener>> {
         let listening = self.listening();
         listening.iter().map(|one| one.listener.clone()).collect()
+    }
+
+    /// Where it listens, with the sockets.
+    pub fn spots(&self) -> Vec<(Spot, Arc<TcpListener>)> {
+        let listening = self.listening();
+        let spot = |one: &Listening| (one.configured, one.listener.clone());
+        listening.iter().map(spot).collect()
     }
 
     /// What lets clients in: its TLS files can be read again at any time (they also are whenever
@@ -283,7 +301,13 @@ fn take(
         let _place = accepted.place;
         let metrics = worker.metrics.clone();
         metrics.connections.inc();
-        serve::connection(stream, accepted.peer, worker, door, stop).await;
+        match accepted.entrance {
+            Entrance::Door => serve::connection(stream, accepted.peer, worker, door, stop).await,
+            // Boxed: most connections are not of this sort.
+            Entrance::Egress => {
+                Box::pin(serve::outward(stream, accepted.peer, worker, door, stop)).await;
+            }
+        }
         metrics.connections.dec();
     });
 }

@@ -22,13 +22,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
-use super::door::{Door, Guest};
+use super::door::counts::Reason;
+use super::door::{Bypath, Door, Guest};
+use super::egress::Arrival;
 use super::exchange::exchange;
 use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
 use super::upstream::Client;
+use super::upstream::original::{self, Aim};
 use super::websocket::Tunnel;
 use crate::config::Limits;
 use crate::error::Code;
@@ -52,6 +55,10 @@ pub struct Conn {
     /// To whose share of a backend its requests count.
     pub client: Client,
     pub clock: Arc<Clock>,
+    /// How it came, if not by name.
+    pub way: Bypath,
+    /// Where a redirected client meant to go.
+    pub aim: Option<Arc<Aim>>,
     /// Of the configuration that it came in under.
     limits: Arc<Limits>,
     /// The next answer is the last one (HTTP/1.1).
@@ -73,18 +80,53 @@ pub async fn connection(
     let _open = worker.metrics.client_connection();
     // Without it Nagle's algorithm holds the last part of an answer back.
     let _ = tcp.set_nodelay(true);
+    let transparent = worker.site().shared.transparent;
+    let original = transparent.and_then(|how| original::destination(&tcp, how));
     // Who has been accepted comes in, even on the way out: a handshake has its own time.
     let entered = door.enter(tcp, peer, &stop).await;
     drop(door);
-    let guest = match entered {
-        Ok(guest) => guest,
-        Err(reason) => {
-            let metrics = &worker.metrics;
-            metrics.handshakes_failed.inc();
-            metrics.door.turned_away(reason);
-            return;
+    match entered {
+        Ok(mut guest) => {
+            guest.way.original = original;
+            serve(guest, worker, stop).await;
         }
+        Err(reason) => turned_away(&worker, reason),
+    }
+}
+
+/// As [`connection`], for one that came to the egress proxy.
+pub async fn outward(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    worker: Arc<Worker>,
+    door: Arc<Door>,
+    stop: CancellationToken,
+) {
+    let shared = worker.site().shared.clone();
+    let Some(egress) = &shared.egress else {
+        return;
     };
+    let _open = worker.metrics.client_connection();
+    let _ = tcp.set_nodelay(true);
+    let arrived = egress.arrive((tcp, peer), &worker, &shared.limits, &door, &stop);
+    let arrived = arrived.await;
+    drop(door);
+    let drain = shared.limits.drain_time;
+    drop(shared);
+    match arrived {
+        Ok(Arrival::Guest(guest)) => serve(*guest, worker, stop).await,
+        Ok(Arrival::Tunnel(tunnel)) => tunnel.run(&stop, drain).await,
+        Ok(Arrival::Refused) => {}
+        Err(reason) => turned_away(&worker, reason),
+    }
+}
+
+fn turned_away(worker: &Worker, reason: Reason) {
+    worker.metrics.handshakes_failed.inc();
+    worker.metrics.door.turned_away(reason);
+}
+
+async fn serve(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {
     if guest.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_h2(guest, worker).await;
     } else {
@@ -246,10 +288,20 @@ impl Conn {
         let session = guest.stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         let peer = certificate.and_then(|c| Peer::from_certificate(c).ok());
+        let sni = session.server_name().map(str::to_owned);
+        let aim = guest.way.original.map(|to| {
+            Arc::new(Aim {
+                to,
+                client: guest.source,
+                name: sni.clone(),
+            })
+        });
         Arc::new(Self {
             client: Client::of(peer.as_ref(), guest.source.ip()),
             peer,
-            sni: session.server_name().map(str::to_owned),
+            sni,
+            way: guest.way,
+            aim,
             source: guest.source,
             clock: Arc::new(Clock::default()),
             limits: worker.site().shared.limits.clone(),

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 
 use super::body::hold::HoldBudget;
+use super::egress::Egress;
 use super::metrics::{Metrics, RouteMetrics};
 use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
 use super::trace::Trace;
 use super::upstream::{Backends, Upstreams};
-use crate::config::{self, Format, Limits};
+use crate::config::{self, Format, Limits, Transparent};
 use crate::error::{Code, Fault, Stage};
 use crate::observe::access::AccessLog;
 use crate::observe::trace::Tracer;
@@ -44,6 +45,10 @@ pub struct Shared {
     pub tracer: Option<Arc<Tracer>>,
     /// `None` only where no route has a domain.
     pub link: Option<Arc<VaultLink>>,
+    /// How connections are brought that were made to somebody else.
+    pub transparent: Option<Transparent>,
+    /// `None`: nothing leaves by CONNECT.
+    pub egress: Option<Arc<Egress>>,
 }
 
 impl Shared {

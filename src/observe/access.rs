@@ -49,11 +49,20 @@ impl AccessLog {
     }
 
     pub fn write(&self, line: &Line<'_>) {
+        self.put(line, None);
+    }
+
+    /// A CONNECT of the egress proxy. `host`: one that the configuration names, or `other`.
+    pub fn write_connect(&self, line: &Line<'_>, host: &str) {
+        self.put(line, Some(host));
+    }
+
+    fn put(&self, line: &Line<'_>, host: Option<&str>) {
         if !self.wanted {
             return;
         }
         let mut waiting = self.lock();
-        append(&mut waiting, line, SystemTime::now());
+        append(&mut waiting, line, host, SystemTime::now());
         if waiting.len() >= ACCESS_LOG_BYTES {
             flush(&mut waiting);
         }
@@ -85,7 +94,7 @@ fn flush(waiting: &mut Vec<u8>) {
     }
 }
 
-fn append(out: &mut Vec<u8>, line: &Line<'_>, now: SystemTime) {
+fn append(out: &mut Vec<u8>, line: &Line<'_>, host: Option<&str>, now: SystemTime) {
     out.extend_from_slice(b"{\"time\":\"");
     time(out, now);
     out.extend_from_slice(b"\",\"access\":\"");
@@ -118,6 +127,11 @@ fn append(out: &mut Vec<u8>, line: &Line<'_>, now: SystemTime) {
     let whole: &[u8] = if line.whole { b"true" } else { b"false" };
     out.extend_from_slice(b",\"whole\":");
     out.extend_from_slice(whole);
+    if let Some(host) = host {
+        out.extend_from_slice(b",\"host\":\"");
+        text(out, host);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -212,7 +226,7 @@ mod tests {
         };
         let mut out = Vec::new();
         let leap = UNIX_EPOCH + Duration::from_millis(1_709_210_096_789);
-        append(&mut out, &line, leap);
+        append(&mut out, &line, None, leap);
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(read["time"], "2024-02-29T12:34:56.789Z");
         assert_eq!(read["access"], "000000000abc-1f");
@@ -221,6 +235,11 @@ mod tests {
         assert_eq!(read["us"], 3);
         assert_eq!(read["whole"], true);
         assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
+        assert!(read.get("host").is_none());
+        out.clear();
+        append(&mut out, &line, Some("portal.example"), leap);
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["host"], "portal.example");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod files;
 pub mod identity;
 pub mod issue;
 pub mod lists;
+pub mod mint;
 pub mod reload;
 pub mod server;
 pub mod sni;

@@ -1,5 +1,8 @@
 //! A CA of the test's own, that also revokes, and files that change under a running gateway.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

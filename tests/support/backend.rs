@@ -115,6 +115,7 @@ impl Backend {
             identity: None,
             http2: false,
             care: config::Care::default(),
+            original: None,
         }
     }
 }

@@ -107,6 +107,8 @@ pub fn config(
             workers: 1,
             access_log: true,
             listen_when: config::ListenWhen::AtOnce,
+            transparent: None,
+            egress: None,
             reload_on_change: false,
             handover: None,
         }),

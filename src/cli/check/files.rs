@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Config, Gateway, Registry, Route, Vault, root_key};
-use crate::gateway::tls_plan;
+use crate::gateway::{egress, tls_plan};
 use crate::tls::files::{Exposure, certificates, exposure};
 use crate::tls::{Facts, Peer, Role, TlsError, Versions, client_config, server_config};
 
@@ -53,6 +53,10 @@ fn of_gateway(gateway: &Gateway, routes: &[Route], faults: &mut Faults) {
     faults.pair(&gateway.tls.certificate, &gateway.tls.key);
     for named in &gateway.certificates {
         faults.pair(&named.certificate, &named.key);
+    }
+    if let Some(egress) = &gateway.egress {
+        faults.tls(egress::mint(egress));
+        faults.pair(&egress.certificate, &egress.key);
     }
     let link = &gateway.vault;
     let identity = Some((&*link.certificate, &*link.key));

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::files::FileFault;
 use super::{risks, sees, text};
-use crate::config::{Config, Diagnostic, Loaded, RequestBody, Route, Severity};
+use crate::config::{
+    Config, Diagnostic, Egress, Loaded, Network, Others, Portal, RequestBody, Route, Severity,
+    Transparent,
+};
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
 /// `{"ok": false, "errors": [...], "warnings": [...]}`
@@ -25,12 +28,36 @@ pub(super) fn meaning(loaded: &Loaded, faults: &[FileFault]) -> Value {
     json!({
         "ok": !faults.iter().any(|f| f.fatal),
         "routes": config.routes.iter().map(|r| route(r, config)).collect::<Vec<_>>(),
+        "transparent": config.gateway.as_ref().and_then(|g| g.transparent).map(|how| match how {
+            Transparent::Redirect => "redirect",
+            Transparent::Tproxy => "tproxy",
+        }),
+        "egress": config.gateway.as_ref().and_then(|g| g.egress.as_ref()).map(egress),
         "policies": risks::policies_in_use(config).map(|p| policy(p, config)).collect::<Vec<_>>(),
         "risks": risks::all(config).iter().map(|r| json!({
             "about": r.about, "risk": r.text, "grave": r.grave,
         })).collect::<Vec<_>>(),
         "files": faults.iter().map(|f| json!({ "fault": f.text, "fatal": f.fatal })).collect::<Vec<_>>(),
         "warnings": loaded.warnings.iter().map(diagnostic).collect::<Vec<_>>(),
+    })
+}
+
+fn egress(egress: &Egress) -> Value {
+    let hosts = |all: &[Portal]| {
+        let written = |p: &Portal| format!("{}:{}", p.host, p.port);
+        all.iter().map(written).collect::<Vec<_>>()
+    };
+    let blocks = |all: &[Network]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "listen": egress.listen,
+        "clients": blocks(&egress.clients),
+        "hosts": hosts(&egress.hosts),
+        "tunnel_hosts": hosts(&egress.tunnel_hosts),
+        "others": match egress.others {
+            Others::Refuse => "refuse",
+            Others::Tunnel => "tunnel",
+        },
+        "private": blocks(&egress.private),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What is allowed and still should be known.
 
-use crate::config::{Config, RequestBody, ResponseBody, Route, WebSocket};
+use crate::config::{Backend, Config, Others, RequestBody, ResponseBody, Route, WebSocket};
 use crate::policy::selector::Step;
 use crate::policy::{Action, Policy, Rule, Unlisted};
 
@@ -22,6 +22,7 @@ pub(super) fn all(config: &Config) -> Vec<Risk> {
         of_policy(policy, config, &mut risks);
     }
     of_watching(config, &mut risks);
+    of_bypaths(config, &mut risks);
     if config.gateway.is_some() || config.vault.is_some() {
         risks.push(Risk {
             about: "keys".to_owned(),
@@ -76,6 +77,43 @@ fn of_watching(config: &Config, risks: &mut Vec<Risk>) {
         add(
             "admin",
             "whoever has an account on this machine can drain the gateway. With `tls` it wants a custodian's certificate",
+        );
+    }
+}
+
+/// What comes without having named the gateway, and what passes it unseen.
+fn of_bypaths(config: &Config, risks: &mut Vec<Risk>) {
+    let mut add = |about: &str, grave, text: &str| {
+        risks.push(Risk {
+            about: about.to_owned(),
+            text: text.to_owned(),
+            grave,
+        });
+    };
+    let egress = config.gateway.as_ref().and_then(|g| g.egress.as_ref());
+    if let Some(egress) = egress {
+        if egress.others == Others::Tunnel {
+            add(
+                "egress",
+                true,
+                "others = \"tunnel\": whatever clients send to hosts that no list has passes unseen, identifiers and all",
+            );
+        }
+        if !egress.tunnel_hosts.is_empty() {
+            add("egress", false, "what goes to tunnel_hosts passes unseen");
+        }
+        add(
+            "egress",
+            false,
+            "whoever has the CA's key can be any of `hosts` to those who trust it: keep it as the keys of the gateway",
+        );
+    }
+    let kept = |b: &&Backend| b.original.as_ref().is_some_and(|o| o.keep_source);
+    for backend in config.backends.iter().filter(kept) {
+        add(
+            &format!("backend {}", backend.name),
+            false,
+            "source = \"client\": the server learns clients' addresses, which are personal data",
         );
     }
 }

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::files::FileFault;
 use super::{risks, sees};
-use crate::config::{Backend, Config, Format, RequestBody, ResponseBody, Route, WebSocket};
+use crate::config::{
+    Backend, Config, Format, Gateway, Network, Others, Portal, RequestBody, ResponseBody, Route,
+    Transparent, WebSocket,
+};
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
 const WIDTH: usize = 80;
@@ -93,11 +96,62 @@ fn worlds(config: &Config, page: &mut Page) {
             "  keys and records at https://{}:{}",
             gateway.vault.host, gateway.vault.port
         ));
+        bypaths(gateway, page);
     }
     if let Some(vault) = &config.vault {
         let observe = vault.observe.map_or_else(off, |a| a.to_string());
         page.line(&format!("Vault on {}; metrics {observe}", vault.listen));
         page.line(&format!("  store {}", vault.store.display()));
+    }
+}
+
+/// What comes without having named the gateway.
+fn bypaths(gateway: &Gateway, page: &mut Page) {
+    match gateway.transparent {
+        Some(Transparent::Redirect) => page.line("  takes connections that nftables redirects"),
+        Some(Transparent::Tproxy) => page.line("  takes connections to any address (tproxy)"),
+        None => {}
+    }
+    let Some(egress) = &gateway.egress else {
+        return;
+    };
+    let list = |all: &[String]| all.join(", ");
+    let hosts = |all: &[Portal]| list(&all.iter().map(portal).collect::<Vec<_>>());
+    let blocks = |all: &[Network]| list(&all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let listen: Vec<_> = egress.listen.iter().map(ToString::to_string).collect();
+    page.wrapped(0, &format!("Egress proxy on {} (CONNECT)", list(&listen)));
+    page.wrapped(2, &format!("for clients in {}", blocks(&egress.clients)));
+    page.wrapped(2, &format!("opens TLS to {}", hosts(&egress.hosts)));
+    let unseen = |text: String, page: &mut Page, style| {
+        let line = page.paint(&text, style);
+        page.line(&format!("  {line}"));
+    };
+    if !egress.tunnel_hosts.is_empty() {
+        let text = format!("passes unseen to {}", hosts(&egress.tunnel_hosts));
+        unseen(text, page, Style::Yellow);
+    }
+    match egress.others {
+        Others::Refuse => page.line("  refuses all other hosts"),
+        Others::Tunnel => {
+            let ports: Vec<_> = egress
+                .tunnel_ports
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let text = format!("passes unseen to all other hosts, port {}", list(&ports));
+            unseen(text, page, Style::Red);
+        }
+    }
+    if !egress.private.is_empty() {
+        let text = format!("tunnels may lead inside, to {}", blocks(&egress.private));
+        unseen(text, page, Style::Yellow);
+    }
+}
+
+fn portal(portal: &Portal) -> String {
+    match portal.port {
+        443 => portal.host.clone(),
+        port => format!("{}:{port}", portal.host),
     }
 }
 
@@ -180,6 +234,21 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
 }
 
 fn backend(backend: &Backend) -> String {
+    if let Some(original) = &backend.original {
+        let networks: Vec<_> = original.networks.iter().map(ToString::to_string).collect();
+        let ports: Vec<_> = original.ports.iter().map(ToString::to_string).collect();
+        let from = if original.keep_source {
+            ", from the client's own address"
+        } else {
+            ""
+        };
+        return format!(
+            "{} (where the client meant to go, in {}, port {}{from})",
+            backend.name,
+            networks.join(" or "),
+            ports.join(" or "),
+        );
+    }
     let urls: Vec<_> = backend
         .urls
         .iter()

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::Backend;
 use super::super::raw::Table;
-use super::{Named, address, care, path_of, plain_name};
+use super::{Named, address, bypath, care, path_of, plain_name};
 use crate::limits;
 
 /// Every backend, in the order of the file.
@@ -22,7 +22,9 @@ pub(super) fn all<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
 fn read(name: &str, table: Table<'_>) -> Option<Backend> {
     let findings = table.findings();
     let texts = table.texts("urls");
-    if table.lists_nothing("urls") {
+    let aims = table.has("address");
+    let original = bypath::original(&table);
+    if table.lists_nothing("urls") && !aims {
         findings.error(
             &table.place_of("urls"),
             format!("backend `{name}` has no address"),
@@ -60,7 +62,12 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
             ),
         );
     }
-    let care = care::read(&table, urls.len());
+    let mut care = care::read(&table, urls.len());
+    if aims {
+        // One server of many that is down must not keep the others from being asked.
+        care.circuit.failures = 0;
+        care.ejection.failures = 0;
+    }
     let region = table.text("region");
     let shaped = |r: &str| r.len() == 2 && r.bytes().all(|b| b.is_ascii_uppercase());
     if let Some(text) = region.as_ref().filter(|t| !shaped(t.value)) {
@@ -92,9 +99,9 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         }
         good
     });
-    let encrypted = urls.iter().any(|u| u.https);
+    let encrypted = urls.iter().any(|u| u.https) || original.as_ref().is_some_and(|o| o.https);
     for only in ["ca", "certificate", "server_name"] {
-        if table.has(only) && !encrypted && !urls.is_empty() {
+        if table.has(only) && !encrypted && (!urls.is_empty() || original.is_some()) {
             findings.error(
                 &table.place_of(only),
                 format!("`{only}` has no use: no address of this backend is https"),
@@ -103,7 +110,17 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         }
     }
     let http2 = table.boolean("http2").unwrap_or(false);
+    if http2 && original.is_some() {
+        findings.error(
+            &table.place_of("http2"),
+            "`http2` does not go with `original`: each client has connections of its own there",
+            "remove `http2`",
+        );
+    }
     table.finish();
+    if aims != original.is_some() {
+        return None;
+    }
     Some(Backend {
         name: name.to_owned(),
         urls,
@@ -113,5 +130,6 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         identity: certificate.zip(key),
         http2,
         care,
+        original,
     })
 }

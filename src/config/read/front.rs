@@ -79,7 +79,17 @@ pub(super) fn proxy_protocol(gateway: &Table<'_>) -> Option<Option<ProxyProtocol
         );
     }
     let trusted: Vec<Network> = (texts.iter())
-        .filter_map(|text| network(text, findings))
+        .filter_map(|text| network(text, findings).map(|network| (text, network)))
+        .inspect(|(text, network)| {
+            if network.bits == 0 {
+                findings.warn(
+                    &text.place,
+                    "everybody may say whose connection it is",
+                    "name the addresses of your load balancers, and let nobody else reach the gateway",
+                );
+            }
+        })
+        .map(|(_, network)| network)
         .collect();
     let required = table.boolean("required").unwrap_or(true);
     table.finish();
@@ -88,7 +98,7 @@ pub(super) fn proxy_protocol(gateway: &Table<'_>) -> Option<Option<ProxyProtocol
 }
 
 /// `10.0.0.0/8`, `fd00::/8`, or one address.
-fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
+pub(super) fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
     let (address, bits) = match text.value.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
         None => (text.value, None),
@@ -118,14 +128,24 @@ fn network(text: &Text<'_>, findings: &Findings) -> Option<Network> {
             "the address has bits beyond its /{bits}; write \"{base}/{bits}\""
         ));
     }
-    if bits == 0 {
-        findings.warn(
-            &text.place,
-            "everybody may say whose connection it is",
-            "name the addresses of your load balancers, and let nobody else reach the gateway",
-        );
-    }
     Some(Network { address, bits })
+}
+
+/// Blocks of addresses; `whole` is told of those that are all there are, which do not count.
+pub(super) fn blocks(
+    texts: &[Text<'_>],
+    findings: &Findings,
+    whole: impl Fn(&Text<'_>),
+) -> Vec<Network> {
+    let read = |text: &Text<'_>| {
+        let network = network(text, findings)?;
+        if network.bits == 0 {
+            whole(text);
+            return None;
+        }
+        Some(network)
+    };
+    texts.iter().filter_map(read).collect()
 }
 
 /// The first address of the block.

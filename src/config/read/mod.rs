@@ -12,8 +12,10 @@ use super::raw::{Findings, Table, Text, shorten};
 
 mod address;
 mod backend;
+mod bypath;
 mod care;
 mod domain;
+mod egress;
 mod flows;
 mod front;
 mod kind;
@@ -64,6 +66,7 @@ pub(super) fn config<'a>(
     };
     let routes = route::all(&root, &names, gateway.as_ref());
     flows::check(&routes, &names, findings);
+    bypath::check(&root, gateway.as_ref(), &routes, &names.backends);
     if !root.has("gateway") && !root.has("vault") {
         findings.error(
             &root.place,

@@ -2,7 +2,7 @@
 
 use super::super::raw::Table;
 use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
-use super::{address, front, path, path_of, watch, word};
+use super::{address, bypath, egress, front, path, path_of, watch, word};
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -69,6 +69,11 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     let admin = table.table("admin", "[gateway.admin]");
     let has_admin = admin.is_some();
     let admin = admin.and_then(|t| watch::admin(t, &taken, |tls| server_tls(tls, true)));
+    taken.extend(admin.as_ref().map(|admin| admin.listen));
+    let written = table.table("egress", "[gateway.egress]");
+    let has_egress = written.is_some();
+    let egress = written.and_then(|t| egress::read(t, &taken));
+    let transparent = bypath::transparent(&table, proxy_protocol.as_ref());
     let workers = table
         .integer("workers", 1..=1024)
         .and_then(|n| usize::try_from(n).ok())
@@ -87,7 +92,12 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     });
     let handover = (table.text("handover")).and_then(|text| path_of(&text, findings));
     table.finish();
-    if has_traces != traces.is_some() || has_admin != admin.is_some() {
+    let read = [
+        has_traces == traces.is_some(),
+        has_admin == admin.is_some(),
+        has_egress == egress.is_some(),
+    ];
+    if read.contains(&false) {
         return None;
     }
     Some(Gateway {
@@ -103,6 +113,8 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         workers,
         access_log,
         listen_when: listen_when.unwrap_or(ListenWhen::AtOnce),
+        transparent,
+        egress,
         reload_on_change: reload_on_change.unwrap_or(false),
         handover,
     })

@@ -18,16 +18,17 @@ pub mod proxy;
 pub mod roll;
 pub mod turns;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_util::sync::CancellationToken;
 
 use self::counts::{DoorMetrics, Reason};
@@ -89,6 +90,17 @@ pub struct Guest {
     pub member: Member,
     /// Among the connections of its address.
     pub place: Place,
+    /// How it came, if it did not come by name.
+    pub way: Bypath,
+}
+
+/// How a client came that did not mean to talk to the gateway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bypath {
+    /// By CONNECT to this port of the host that it named in its handshake.
+    pub portal: Option<u16>,
+    /// Redirected on its way to this address.
+    pub original: Option<SocketAddr>,
 }
 
 impl Door {
@@ -126,46 +138,72 @@ impl Door {
     ) -> Result<Guest, Reason> {
         let rules = self.rules.load_full();
         let source = rules.source(&mut tcp, peer).await?;
-        let Some(at_home) = rules.places.enter(source.ip()) else {
-            return Err(Reason::Crowd);
-        };
+        let at_home = rules.place(source)?;
         let deadline = Instant::now() + rules.limits.handshake_time;
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let hello = within(deadline, hello).await?;
         let serving = self.tls.current();
         let admitted = (serving.certificates).admit(hello.client_hello().server_name());
         if let Err(stranger) = admitted {
-            let mut tcp = hello.io;
-            // Whether it arrives is the client's matter.
-            let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
-            let _ = tcp.shutdown().await;
+            turn_away(hello.io, deadline).await;
             return Err(match stranger {
                 Stranger::UnknownName => Reason::UnknownName,
                 Stranger::NoName => Reason::NoName,
             });
         }
-        // First among its own: who waits there is before nobody else.
-        let turn = timeout_at(deadline, rules.turns.take(source.ip()));
-        let Ok(Some(turn)) = turn.await else {
-            return Err(Reason::Busy);
-        };
-        let place = timeout_at(deadline, rules.handshakes.acquire());
-        let Ok(Ok(place)) = place.await else {
-            return Err(Reason::Busy);
-        };
-        let stream = within(deadline, hello.into_stream(serving.config.clone())).await?;
-        drop((place, turn));
+        let at = source.ip();
+        let stream = rules
+            .shake(at, hello, serving.config.clone(), deadline)
+            .await?;
         let member = self.member(&stream, &serving, stop)?;
         Ok(Guest {
             stream,
             source,
             member,
             place: at_home,
+            way: Bypath::default(),
         })
     }
 
-    /// Reads the TLS files again, and asks those to leave whom the new CA or list would not let
-    /// in. Blocks.
+    /// A place among the connections of this client's address.
+    ///
+    /// # Errors
+    /// [`Reason::Crowd`].
+    pub fn place(&self, source: SocketAddr) -> Result<Place, Reason> {
+        self.rules.load().place(source)
+    }
+
+    /// TLS with a client that has said where it wants to go, and must ask for that host now.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub async fn meet(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        config: Arc<ServerConfig>,
+        stop: &CancellationToken,
+    ) -> Result<(TlsStream<TcpStream>, Member), Reason> {
+        let rules = self.rules.load_full();
+        let deadline = Instant::now() + rules.limits.handshake_time;
+        let from = tcp.peer_addr().map_err(|_| Reason::Gone)?.ip();
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
+        let hello = within(deadline, hello).await?;
+        let reason = match hello.client_hello().server_name() {
+            Some(name) if name == host => None,
+            Some(_) => Some(Reason::UnknownName),
+            None => Some(Reason::NoName),
+        };
+        if let Some(reason) = reason {
+            turn_away(hello.io, deadline).await;
+            return Err(reason);
+        }
+        let stream = rules.shake(from, hello, config, deadline).await?;
+        Ok((stream, self.roll.enter(&[], stop)))
+    }
+
+    /// Reads the TLS files again, and asks those with a certificate to leave whom the new CA or
+    /// list would not let in. Blocks.
     ///
     /// # Errors
     /// The file that cannot be used; everything stays as it was.
@@ -243,6 +281,29 @@ impl Door {
 }
 
 impl Rules {
+    fn place(&self, source: SocketAddr) -> Result<Place, Reason> {
+        self.places.enter(source.ip()).ok_or(Reason::Crowd)
+    }
+
+    async fn shake(
+        &self,
+        from: IpAddr,
+        hello: StartHandshake<TcpStream>,
+        config: Arc<ServerConfig>,
+        deadline: Instant,
+    ) -> Result<TlsStream<TcpStream>, Reason> {
+        // First among its own: who waits there is before nobody else.
+        let turn = timeout_at(deadline, self.turns.take(from));
+        let Ok(Some(_turn)) = turn.await else {
+            return Err(Reason::Busy);
+        };
+        let place = timeout_at(deadline, self.handshakes.acquire());
+        let Ok(Ok(_place)) = place.await else {
+            return Err(Reason::Busy);
+        };
+        within(deadline, hello.into_stream(config)).await
+    }
+
     /// Whose connection it is.
     async fn source(&self, tcp: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, Reason> {
         let Some(proxies) = &self.proxies else {
@@ -260,6 +321,12 @@ impl Rules {
             Err(_) => Err(Reason::ProxyTime),
         }
     }
+}
+
+/// Tells a client that nobody here has the name it asked for. Whether that arrives is its matter.
+async fn turn_away(mut tcp: TcpStream, deadline: Instant) {
+    let _ = timeout_at(deadline, tcp.write_all(&UNRECOGNIZED_NAME)).await;
+    let _ = tcp.shutdown().await;
 }
 
 /// One step of a handshake.

@@ -21,6 +21,7 @@ use super::connect::{Endpoint, endpoints};
 use super::ejection::Ejections;
 use super::gate::Gate;
 use super::metrics::Counters;
+use super::original::Outgoing;
 use super::pool::Pool;
 use super::retry::Budget;
 use super::shares::Shares;
@@ -65,6 +66,9 @@ pub struct Backend {
     pub budget: Budget,
     pub counters: Counters,
     pub metrics: Arc<Metrics>,
+    /// It is where its clients meant to go.
+    pub original: Option<config::Original>,
+    pub outgoing: Outgoing,
     ejections: Ejections,
     /// Of every worker: for whoever needs a connection's place that another keeps idle.
     pools: Mutex<Vec<Weak<Pool>>>,
@@ -196,6 +200,8 @@ impl Backend {
             ejections: Ejections::new(care.ejection, targets.len()),
             pools: Mutex::default(),
             metrics: metrics.clone(),
+            original: config.original.clone(),
+            outgoing: Outgoing::default(),
             targets,
             care,
         })
@@ -369,6 +375,7 @@ mod tests {
                 },
                 ..config::Care::default()
             },
+            original: None,
         };
         let metrics = Arc::new(Metrics::new());
         let backend = Backend::new(&config, &config::Limits::default(), &metrics);

@@ -5,7 +5,7 @@
 //! its socket ends cleanly under a message that is not whole.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -19,8 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::backend::Backend;
 use super::multi::Multi;
 use super::names::Names;
+use super::original::{self, Aim};
 use crate::config;
 use crate::gateway::body::outgoing::Outgoing;
 use crate::gateway::socket::{Delivery, Guarded, Socket};
@@ -32,8 +34,9 @@ pub struct Endpoint {
     pub names: Names,
     /// `host` or `host:port`, as RFC 9110, section 7.2 wants it.
     pub host_header: HeaderValue,
+    /// With the name that the certificate must have; `None`: that which the client asked for.
+    tls: Option<(TlsConnector, Option<ServerName<'static>>)>,
     pub http2: bool,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 impl Endpoint {
@@ -52,7 +55,8 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
         true => &[b"h2"],
         false => &[b"http/1.1"],
     };
-    let connector = if backend.urls.iter().any(|u| u.https) {
+    let original = backend.original.as_ref();
+    let connector = if backend.urls.iter().any(|u| u.https) || original.is_some_and(|o| o.https) {
         let identity = backend.identity.as_ref();
         let identity = identity.map(|(c, k)| (c.as_path(), k.as_path()));
         let config = client_config(backend.ca.as_deref(), identity, false, alpn)?;
@@ -64,6 +68,20 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
         file: format!("backend {}", backend.name),
         what: what.to_owned(),
     };
+    let named = |name: &String| {
+        ServerName::try_from(name.clone())
+            .map_err(|_| wrong("its host is no name that a certificate can have"))
+    };
+    if original.is_some() {
+        let name = backend.server_name.as_ref().map(named).transpose()?;
+        return Ok(vec![Endpoint {
+            // Nobody's (RFC 6761, section 6.4): each request has the Host that its client sent.
+            host_header: HeaderValue::from_static("original.invalid"),
+            http2: false,
+            names: Names::new(Ipv4Addr::UNSPECIFIED.to_string(), 0),
+            tls: connector.map(|connector| (connector, name)),
+        }]);
+    }
     let endpoint = |url: &config::BackendUrl| {
         let usual = if url.https { 443 } else { 80 };
         let authority = if url.port == usual {
@@ -75,9 +93,7 @@ pub fn endpoints(backend: &config::Backend) -> Result<Vec<Endpoint>, TlsError> {
         let tls = match &connector {
             Some(connector) if url.https => {
                 let name = backend.server_name.as_ref().unwrap_or(&bare);
-                let name = ServerName::try_from(name.clone())
-                    .map_err(|_| wrong("its host is no name that a certificate can have"))?;
-                Some((connector.clone(), name))
+                Some((connector.clone(), Some(named(name)?)))
             }
             _ => None,
         };
@@ -122,7 +138,8 @@ pub async fn dial(endpoint: &Endpoint, deadline: Instant) -> io::Result<(Stream,
             .collect();
         let first_round = tried.is_empty();
         for (at, &to) in new.iter().enumerate() {
-            match timeout_at(part(deadline, new.len() - at), open(endpoint, to)).await {
+            let opened = open(endpoint, to);
+            match timeout_at(part(deadline, new.len() - at), opened).await {
                 Ok(Ok(stream)) => return Ok((stream, Led { to, version })),
                 Ok(Err(error)) => last = error,
                 Err(late) => last = late.into(),
@@ -146,16 +163,30 @@ pub fn part(deadline: Instant, parts: usize) -> Instant {
 async fn open(endpoint: &Endpoint, to: SocketAddr) -> io::Result<Stream> {
     let tcp = TcpStream::connect(to).await?;
     tcp.set_nodelay(true)?;
-    Ok(match &endpoint.tls {
-        None => Stream::Plain(tcp),
-        Some((connector, name)) => {
-            let tls = connector.connect(name.clone(), tcp).await?;
-            if endpoint.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-                return Err(io::Error::other("the backend has not agreed on HTTP/2"));
-            }
-            Stream::Tls(Box::new(tls))
-        }
-    })
+    secure(endpoint, tcp, to, None).await
+}
+
+/// `asked`: what the client asked for, where the backend has no name of its own; without either,
+/// the certificate must have the address.
+async fn secure(
+    endpoint: &Endpoint,
+    tcp: TcpStream,
+    to: SocketAddr,
+    asked: Option<&str>,
+) -> io::Result<Stream> {
+    let Some((connector, name)) = &endpoint.tls else {
+        return Ok(Stream::Plain(tcp));
+    };
+    let name = match (name, asked) {
+        (Some(name), _) => name.clone(),
+        (None, Some(asked)) => ServerName::try_from(asked.to_owned()).map_err(io::Error::other)?,
+        (None, None) => to.ip().into(),
+    };
+    let tls = connector.connect(name, tcp).await?;
+    if endpoint.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::other("the backend has not agreed on HTTP/2"));
+    }
+    Ok(Stream::Tls(Box::new(tls)))
 }
 
 /// A connection that is open.
@@ -192,16 +223,43 @@ pub async fn connect(
         let multi = multi??;
         return Ok(Opened::Multi(Arc::new(multi)));
     }
+    Ok(Opened::One(alone(stream, led, held).await?))
+}
+
+/// As [`connect`], to where a client meant to go.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_original(
+    backend: &Backend,
+    original: &config::Original,
+    aim: &Aim,
+    deadline: Instant,
+    held: impl Send + Unpin + 'static,
+) -> io::Result<Opened> {
+    let endpoint = &backend.targets[0].endpoint;
+    let connected = original::connect(original, &backend.outgoing, aim, deadline);
+    let (tcp, mark) = connected.await?;
+    let secured = secure(endpoint, tcp, aim.to, aim.name.as_deref());
+    let stream = timeout_at(deadline, secured).await??;
+    let led = Led {
+        to: aim.to,
+        version: endpoint.names.version(),
+    };
+    Ok(Opened::One(alone(stream, led, (mark, held)).await?))
+}
+
+async fn alone(stream: Stream, led: Led, held: impl Send + Unpin + 'static) -> io::Result<One> {
     let (sender, delivery, task) = match stream {
         Stream::Plain(tcp) => speak(tcp, held).await?,
         Stream::Tls(tls) => speak(*tls, held).await?,
     };
-    Ok(Opened::One(One {
+    Ok(One {
         sender,
         delivery,
         task,
         led,
-    }))
+    })
 }
 
 async fn speak<S: Socket + 'static>(

@@ -16,6 +16,7 @@ use super::backend::Backend;
 use super::connect::{self, Led};
 use super::multi::Seat;
 use super::names::Names;
+use super::original::Aim;
 use super::pool::Pool;
 use super::shares::Client;
 use crate::error::Fault;
@@ -43,6 +44,8 @@ pub enum Sender {
 /// HTTP/1.1: one exchange at a time.
 pub struct One {
     pub sender: SendRequest<Outgoing>,
+    /// The only client connection that it serves; `None`: it serves all.
+    pub aim: Option<Arc<Aim>>,
     task: AbortHandle,
     led: Led,
     born: Moment,
@@ -51,7 +54,7 @@ pub struct One {
 }
 
 impl Connection {
-    pub fn one(opened: connect::One, target: usize) -> Self {
+    pub fn one(opened: connect::One, target: usize, aim: Option<Arc<Aim>>) -> Self {
         let now = Moment::now();
         Self {
             delivery: opened.delivery,
@@ -59,6 +62,7 @@ impl Connection {
             reused: false,
             sender: Sender::One(Box::new(One {
                 sender: opened.sender,
+                aim,
                 task: opened.task,
                 led: opened.led,
                 born: now,
@@ -74,6 +78,14 @@ impl Connection {
             target: seat.target(),
             reused: false,
             sender: Sender::Multi(seat),
+        }
+    }
+
+    /// The client connection that it belongs to.
+    pub fn aim(&self) -> Option<&Arc<Aim>> {
+        match &self.sender {
+            Sender::One(one) => one.aim.as_ref(),
+            Sender::Multi(_) => None,
         }
     }
 
@@ -229,6 +241,11 @@ impl Link {
         self.host_header().to_str().unwrap_or_default()
     }
 
+    /// Whether the backend is where the client meant to go.
+    pub fn is_original(&self) -> bool {
+        self.connection.aim().is_some()
+    }
+
     fn host_header(&self) -> &HeaderValue {
         &self.backend().targets[self.connection.target]
             .endpoint
@@ -254,10 +271,11 @@ impl Link {
     /// As [`Pool::fresh`].
     pub async fn again(self, tried: &mut u64) -> Result<Self, Fault> {
         let Self { connection, place } = self;
+        let aim = connection.aim().cloned();
         // Its own place among the connections may be needed.
         drop(connection);
         let pool = place.pool.clone();
-        pool.fresh(place, tried, None).await
+        pool.fresh(place, tried, None, aim).await
     }
 
     /// The exchange is over; the connection may be used again if nothing of it is on the way.

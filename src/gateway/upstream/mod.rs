@@ -11,6 +11,7 @@
 //! | [`multi`] | HTTP/2: one connection, many exchanges |
 //! | [`send`], [`retry`] | **one request, sent again if it may be** |
 //! | [`connect`], [`names`] | new connections, where names lead |
+//! | [`original`] | where a redirected client meant to go |
 //! | [`gate`] | bounded places with a bounded queue |
 //! | [`shares`] | how many of those one client has |
 //! | [`health`] | active checks |
@@ -27,6 +28,7 @@ pub mod link;
 pub mod metrics;
 pub mod multi;
 pub mod names;
+pub mod original;
 pub mod pool;
 pub mod retry;
 pub mod send;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use self::backend::Backend;
 pub use self::backend::Backends;
 pub use self::link::Link;
+use self::original::Aim;
 use self::pool::Pool;
 pub use self::send::send;
 pub use self::shares::Client;
@@ -64,7 +67,21 @@ impl Upstreams {
         }
     }
 
-    /// A link to this backend for a client's request: from the pool, else a new one.
+    /// Whether this backend is for a client that meant to go there. Asked before anything of its
+    /// body is looked at.
+    ///
+    /// # Errors
+    /// [`Code::DestinationRefused`](crate::error::Code::DestinationRefused).
+    pub fn judge(&self, backend: usize, aim: Option<&Arc<Aim>>) -> Result<(), Fault> {
+        let backend = &self.pools[backend].backend;
+        match &backend.original {
+            None => Ok(()),
+            Some(original) => backend.outgoing.judge(original, aim),
+        }
+    }
+
+    /// A link to this backend for a client's request: from the pool, else a new one. `aim`: where the client meant to go,
+    /// if it was redirected.
     ///
     /// # Errors
     /// As [`Pool::link`].
@@ -72,9 +89,10 @@ impl Upstreams {
         &self,
         backend: usize,
         client: Client,
-    ) -> impl Future<Output = Result<Link, Fault>> + Send + '_ {
-        // Not a future around a future: every exchange carries it.
-        self.pools[backend].link(client)
+        aim: Option<&Arc<Aim>>,
+    ) -> impl Future<Output = Result<Link, Fault>> {
+        // Not a future around a future: every exchange carries it about.
+        self.pools[backend].link(client, aim)
     }
 
     /// Closes what has been idle for too long. Called once a second.

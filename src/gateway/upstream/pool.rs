@@ -8,8 +8,9 @@
 //! A pool belongs to one backend as configured: its addresses, its CA, the gateway's own
 //! certificate for it. That is the whole principal: no credential of a client is ever bound to a
 //! backend connection (client certificates end here, header fields travel in each request), so
-//! nothing of one client can be left on a connection for the next. The day a client's identity
-//! is forwarded in the connection itself, it becomes part of the key.
+//! nothing of one client can be left on a connection for the next. Where a backend is wherever its
+//! client meant to go, and may see the client's address as the source, the client's connection is
+//! part of the key: another one never gets its connections ([`Aim`]).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +19,12 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::circuit::Admitted;
-use super::connect::{Opened, connect, part};
+use super::connect::{Opened, connect, connect_original, part};
 use super::gate::Full;
 use super::link::{Connection, Link, Place};
 use super::metrics::Again;
 use super::multi::Multis;
+use super::original::Aim;
 use super::shares::Client;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
@@ -54,8 +56,12 @@ impl Pool {
     ///
     /// # Errors
     /// [`Code::CircuitOpen`], `BackendFull`, `ClientShare`, or `BackendUnreachable` when none of the
-    /// addresses can be reached in time.
-    pub async fn link(self: &Arc<Self>, client: Client) -> Result<Link, Fault> {
+    /// addresses can be reached in time. Who has an `aim` has been judged.
+    pub async fn link(
+        self: &Arc<Self>,
+        client: Client,
+        aim: Option<&Arc<Aim>>,
+    ) -> Result<Link, Fault> {
         self.has_share(client)?;
         if !self.backend.requests.try_enter() {
             Box::pin(self.wait_for_place()).await?;
@@ -71,10 +77,11 @@ impl Pool {
         if self.backend.http2 {
             return Box::pin(self.seat(place, target)).await;
         }
-        match self.take(target) {
+        let aim = aim.filter(|_| self.backend.original.is_some());
+        match self.take(target, aim) {
             Some(connection) if connection.is_ready() => Ok(place.with(self.reused(connection))),
             // Apart, and boxed: what waits is large, and every exchange would carry it.
-            unready => Box::pin(self.wait_for_link(place, target, unready)).await,
+            unready => Box::pin(self.wait_for_link(place, target, unready, aim.cloned())).await,
         }
     }
 
@@ -98,7 +105,7 @@ impl Pool {
         if let Some(seat) = self.multis.enter(target, names) {
             return Ok(place.with(self.reused(Connection::seat(seat))));
         }
-        let link = self.fresh(place, &mut 0, Some(target)).await;
+        let link = self.fresh(place, &mut 0, Some(target), None).await;
         drop(turn);
         link
     }
@@ -113,6 +120,7 @@ impl Pool {
         place: Place,
         target: usize,
         first: Option<Connection>,
+        aim: Option<Arc<Aim>>,
     ) -> Result<Link, Fault> {
         let mut next = first;
         while let Some(mut connection) = next {
@@ -121,9 +129,9 @@ impl Pool {
             if matches!(ready.await, Ok(Ok(()))) {
                 return Ok(place.with(self.reused(connection)));
             }
-            next = self.take(target);
+            next = self.take(target, aim.as_ref());
         }
-        self.fresh(place, &mut 0, Some(target)).await
+        self.fresh(place, &mut 0, Some(target), aim).await
     }
 
     fn reused(&self, mut connection: Connection) -> Connection {
@@ -133,7 +141,7 @@ impl Pool {
     }
 
     /// A new connection to an address that is not among those `tried` (a bit each), `first` if it
-    /// is given. Where one cannot be reached, the next one; each for an equal part of the time.
+    /// is given; to where the client meant to go, if it has an `aim`. Where one cannot be reached, the next one; each for an equal part of the time.
     ///
     /// # Errors
     /// [`Code::BackendUnreachable`], or `BackendFull` when there may be no more connections.
@@ -142,6 +150,7 @@ impl Pool {
         mut place: Place,
         tried: &mut u64,
         first: Option<usize>,
+        aim: Option<Arc<Aim>>,
     ) -> Result<Link, Fault> {
         let backend = &self.backend;
         let deadline = Instant::now() + backend.connect_time;
@@ -161,10 +170,16 @@ impl Pool {
             *tried |= 1 << target;
             let slot = Slot::take(backend, target).await.map_err(full)?;
             let endpoint = &backend.targets[target].endpoint;
-            match connect(endpoint, target, until, slot).await {
+            let opened = match (&backend.original, &aim) {
+                (Some(original), Some(aim)) => {
+                    connect_original(backend, original, aim, until, slot).await
+                }
+                _ => connect(endpoint, target, until, slot).await,
+            };
+            match opened {
                 Ok(opened) => {
                     backend.counters.opened.inc();
-                    let connection = self.first_on(opened, target);
+                    let connection = self.first_on(opened, target, aim);
                     let broken = || Fault::new(Code::BackendBroken, Stage::Connect);
                     return Ok(place.with(connection.ok_or_else(broken)?));
                 }
@@ -183,9 +198,9 @@ impl Pool {
     }
 
     /// A new connection's first exchange; `None` where it has ended already.
-    fn first_on(&self, opened: Opened, target: usize) -> Option<Connection> {
+    fn first_on(&self, opened: Opened, target: usize, aim: Option<Arc<Aim>>) -> Option<Connection> {
         match opened {
-            Opened::One(one) => Some(Connection::one(one, target)),
+            Opened::One(one) => Some(Connection::one(one, target, aim)),
             Opened::Multi(multi) => {
                 let seat = multi.enter()?;
                 self.multis.add(multi);
@@ -228,17 +243,24 @@ impl Pool {
         some.map(|there| there.remove(0)).is_some()
     }
 
-    /// The youngest connection that is ready; else one that is not yet.
-    fn take(&self, target: usize) -> Option<Connection> {
+    /// The youngest connection that is ready; else one that is not yet. `aim`: of those that belong
+    /// to this client connection.
+    fn take(&self, target: usize, aim: Option<&Arc<Aim>>) -> Option<Connection> {
         let names = &self.backend.targets[target].endpoint.names;
         let mut all = self.lock();
         let idle = &mut all[target];
         idle.retain(|c| !c.is_closed());
-        let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names);
+        let own = |c: &Connection| match (aim, c.aim()) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let fit = |c: &Connection| c.is_fresh() && c.leads_to_one_of(names) && own(c);
         let ready = idle.iter().rposition(|c| c.is_ready() && fit(c));
-        match ready {
-            Some(at) => Some(idle.swap_remove(at)),
-            None => idle.pop().filter(fit),
+        match (ready, aim) {
+            (Some(at), _) => Some(idle.swap_remove(at)),
+            (None, None) => idle.pop().filter(fit),
+            (None, Some(_)) => idle.iter().rposition(fit).map(|at| idle.swap_remove(at)),
         }
     }
 
