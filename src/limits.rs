@@ -8,6 +8,9 @@ mod streams;
 
 pub use bypath::*;
 pub use streams::*;
+mod protocols;
+
+pub use self::protocols::*;
 
 // --- bodies -------------------------------------------------------------------------------
 
