@@ -4,12 +4,9 @@
 use std::time::Duration;
 
 mod bypath;
-mod streams;
-
-pub use bypath::*;
-pub use streams::*;
 mod protocols;
 
+pub use self::bypath::*;
 pub use self::protocols::*;
 
 // --- bodies -------------------------------------------------------------------------------
