@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+mod bypath;
 mod protocols;
 mod shares;
 
+pub use self::bypath::*;
 pub use self::protocols::*;
 pub use self::shares::*;
 
@@ -511,68 +513,6 @@ pub const PROXY_LINE: usize = 107;
 /// Bytes behind the fixed part of a PROXY protocol header of version 2: addresses, and fields
 /// that are skipped. Load balancers send some hundred; a client certificate inside is 2 KB.
 pub const PROXY_HEADER: usize = 4096;
-
-// --- traffic that is redirected, or leaves by CONNECT ---------------------------------------
-
-/// Hosts whose TLS ends at the egress proxy, and hosts that are let through, each: a hospital sends
-/// to tens of portals. Each of the first may have a key and a certificate in memory.
-pub const EGRESS_HOSTS: usize = 256;
-
-/// Bytes of the head of a CONNECT: browsers send some hundred, with credentials for another proxy
-/// two thousand.
-pub const CONNECT_HEAD: usize = 8 * 1024;
-
-/// How long a certificate that the egress proxy has made is valid: a day is what short-lived
-/// certificates have in common (RFC 9773, section 1), and nobody has to revoke one.
-pub const LEAF_LIFE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long it is given out before another one is made: half its life is left to who got it last.
-pub const LEAF_RENEWAL: Duration = Duration::from_secs(12 * 3600);
-
-/// It is valid since an hour before: clocks of clients may be behind.
-pub const LEAF_BEFORE: Duration = Duration::from_secs(3600);
-
-/// Tunnels at once that pass unseen: each costs two sockets and two buffers (`TUNNEL_BUFFER`).
-/// *(`gateway.egress.max_tunnels`)*
-pub const TUNNELS: usize = 1024;
-
-/// A tunnel in which nothing moves, in either direction: longer than what long polls wait.
-/// *(`gateway.egress.tunnel_idle_time`)*
-pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(300);
-
-/// Bytes that a tunnel moves in one step, each way: one TLS record.
-pub const TUNNEL_BUFFER: usize = 16 * 1024;
-// --- WebSocket ----------------------------------------------------------------------------
-
-/// Bytes of a WebSocket message that are taken before it needs its share of the hold budget: the
-/// usual message is smaller, and one read of a socket brings about as much.
-pub const MESSAGE_FREE: usize = 16 * 1024;
-
-/// What is read from a WebSocket at once, set aside for each side of each connection.
-pub const MESSAGE_READ: usize = 8 * 1024;
-
-/// How long a WebSocket's two sides have to answer a closing message, and to leave: a round trip
-/// of the slowest line.
-pub const CLOSE_TIME: Duration = Duration::from_secs(2);
-
-// --- HTTP/2 to backends -------------------------------------------------------------------
-
-/// Exchanges on one HTTP/2 connection to a backend, if it allows as many: what servers usually
-/// allow (RFC 9113, section 6.5.2 advises no fewer). More go on another connection.
-pub const BACKEND_STREAMS: usize = 100;
-
-/// How often it is looked whether a backend's settings have come, on a new HTTP/2 connection: they
-/// are a round trip away.
-pub const SETTINGS_TICK: Duration = Duration::from_millis(1);
-
-/// Bytes sent to an HTTP/2 client for each WINDOW_UPDATE that is not counted among the frames that
-/// carry nothing: some clients open both windows for every DATA frame, and an event may have twenty
-/// bytes, nine more with its head.
-pub const UPDATE_BYTES: usize = 16;
-
-/// Bytes sent that an HTTP/2 client may still open windows for: all that stands in the window of
-/// the largest clients (Chromium opens 15 MiB).
-pub const UNREAD: usize = 16 * 1024 * 1024;
 
 // --- reload and hand-over
 

@@ -110,13 +110,6 @@ fn read(name: &str, table: Table<'_>) -> Option<Backend> {
         }
     }
     let http2 = table.boolean("http2").unwrap_or(false);
-    if http2 && original.is_some() {
-        findings.error(
-            &table.place_of("http2"),
-            "`http2` does not go with `original`: each client has connections of its own there",
-            "remove `http2`",
-        );
-    }
     table.finish();
     if aims != original.is_some() {
         return None;
