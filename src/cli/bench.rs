@@ -239,7 +239,13 @@ struct SoakArgs {
     period: f64,
 
     /// What to send with --calm
-    #[arg(long, value_enum, value_name = "LOAD", default_value = "single", requires = "calm")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LOAD",
+        default_value = "single",
+        requires = "calm"
+    )]
     load: Load,
 
     #[command(flatten)]

@@ -87,7 +87,10 @@ impl Admin {
     async fn reload(&self) -> Response<Full<Bytes>> {
         let (asked, answer) = oneshot::channel();
         if self.reload.send(asked).await.is_err() {
-            return told(StatusCode::SERVICE_UNAVAILABLE, "not while it begins or ends");
+            return told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not while it begins or ends",
+            );
         }
         match answer.await {
             Ok(Ok(now)) => answered(StatusCode::OK, &now),

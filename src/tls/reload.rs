@@ -214,7 +214,11 @@ impl Reloadable {
         let certificates = plan.read()?;
         let mut trust = Trust::load(&plan.tls)?;
         if trust.is_older_than(&before.trust) {
-            let file = plan.tls.client_crl.as_ref().unwrap_or(&plan.tls.certificate);
+            let file = plan
+                .tls
+                .client_crl
+                .as_ref()
+                .unwrap_or(&plan.tls.certificate);
             return Err(TlsError::new(
                 file,
                 "holds an older list than the one in use (CRL number, thisUpdate): put the CA's newest list there",

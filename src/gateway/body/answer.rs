@@ -112,7 +112,9 @@ impl Answer {
         if !conn.is_h2() {
             return bytes.into();
         }
-        let share = self.share.get_or_insert_with(|| Share::new(&conn.clock.sending));
+        let share = self
+            .share
+            .get_or_insert_with(|| Share::new(&conn.clock.sending));
         share.chunk(bytes)
     }
 
