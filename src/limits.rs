@@ -521,14 +521,16 @@ pub const PROXY_HEADER: usize = 4096;
 pub const CONFIG_FILES_TICK: Duration = Duration::from_secs(1);
 
 /// A new configuration waits this long for leases that it needs and the old one did not; then it
-/// is refused. A vault that answers leases within milliseconds; a known set of ten million
-/// pseudonyms loads within a minute.
-pub const RELOAD_WAIT: Duration = Duration::from_secs(90);
+/// is refused: whoever has asked on the admin address hears it within that connection's time.
+pub const RELOAD_WAIT: Duration = Duration::from_secs(50);
 
 /// On the way out, a kept HTTP/1.1 connection is told with its next answer (`Connection: close`);
 /// one that has no next request within this time is closed. Longer than a round trip, since a
 /// request may be under way.
 pub const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// On the way out, a handshake that is under way may take this long more: some round trips.
+pub const LEAVE_HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// A successor that has been given the sockets says within this time that it serves: as long as
 /// the largest known set takes to load.

@@ -173,7 +173,7 @@ const CASES: &[Case] = &[
         17,
         1,
         "unknown key `zzzzzzzzzz` in [backend.lake]",
-        "known here: attempt_time, ca, certificate, circuit, dns_time",
+        "known here: address, attempt_time, ca, certificate, circuit, dns_time",
     ),
     (
         "mode = \"keyed\"",

@@ -160,6 +160,10 @@ fn goes_on(way: &[&str], path: &str) {
         let quiet = p99(&whole);
         if round == 0 {
             start = whole.memory();
+            println!(
+                "{way:?}: {} KiB own, {start} KiB in all",
+                whole.own_memory()
+            );
         }
         let crowd = slow(&whole, way, path);
         until("slow connections", || clients(&whole) >= SLOW as f64);
@@ -167,6 +171,11 @@ fn goes_on(way: &[&str], path: &str) {
         assert!(clients(&whole) >= SLOW as f64, "they went away");
         let _ = crowd.stop();
         until("they leave", || clients(&whole) <= 1.0);
+        println!(
+            "{way:?}: {} KiB own, {} KiB in all",
+            whole.own_memory(),
+            whole.memory()
+        );
         println!("{way:?}: p99 {quiet} µs quiet, {loud} µs beside {SLOW} slow ones");
         ratios.push(loud as f64 / quiet as f64);
     }
@@ -178,7 +187,8 @@ fn goes_on(way: &[&str], path: &str) {
         let now = whole.memory();
         let late = began.elapsed() > PATIENCE;
         assert!(!late, "memory: {start} KiB before, {now} KiB now");
-        p99(&whole);
+        let ordinary = tool("wrk", &["-t1", "-c8", "-d2s", &url(&whole, "/any")]);
+        assert_eq!(wrk_failures(&run(ordinary).unwrap()), Vec::<String>::new());
     }
     println!("{way:?}: {start} KiB before, {} KiB after", whole.memory());
 }

@@ -11,13 +11,13 @@ mod support {
     pub mod portal;
 }
 
-#[path = "transparent/egress.rs"]
+#[path = "ways/egress.rs"]
 mod egress;
-#[path = "transparent/name.rs"]
+#[path = "ways/name.rs"]
 mod name;
-#[path = "transparent/network.rs"]
+#[path = "ways/network.rs"]
 mod network;
-#[path = "transparent/refusals.rs"]
+#[path = "ways/refusals.rs"]
 mod refusals;
 
 /// An identifier of nobody, and what must arrive in its place.

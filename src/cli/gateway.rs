@@ -106,6 +106,13 @@ pub fn run(args: Args, config: &Path) -> Exit {
 /// Sockets from the gateway before, else from a service manager (sd_listen_fds(3)).
 fn given(config: &Config, take_over: bool) -> Result<(Option<Taken>, Inherited), String> {
     let handover = config.gateway.as_ref().and_then(|g| g.handover.as_ref());
+    let folder = handover.and_then(|path| path.parent());
+    if let Some(folder) = folder.filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+        return Err(format!(
+            "gateway.handover: {} is not there; make it, the gateway's own (mode 0700)",
+            folder.display()
+        ));
+    }
     let taken = match (take_over, handover) {
         (false, _) => None,
         (true, Some(path)) => handover::take(path)?,
@@ -233,6 +240,13 @@ async fn serve(
         all.filter_map(|socket| socket.try_clone_to_owned().ok())
             .collect()
     };
+    // What other proxies take for "open the log anew" and "upgrade" would end this process.
+    let (Ok(mut first), Ok(mut second)) = (
+        signal(SignalKind::user_defined1()),
+        signal(SignalKind::user_defined2()),
+    ) else {
+        return failed(&"signals cannot be caught");
+    };
     let mut taken_over = pin!(async {
         match &giver {
             Some(giver) => giver.taken(id, sockets).await,
@@ -255,6 +269,10 @@ async fn serve(
             _ = interrupt.recv() => break None,
             () = watch.drain.cancelled() => break None,
             process = &mut taken_over => break Some(process),
+            _ = first.recv() => tracing::warn!("SIGUSR1 means nothing here"),
+            _ = second.recv() => {
+                tracing::warn!("SIGUSR2 means nothing here: start the next one with --take-over");
+            }
             _ = hangup.recv() => reloader.start("SIGHUP", None),
             Some(asked) = watch.reloads.recv() => reloader.start("POST /reload", Some(asked)),
             _ = look.tick() => {

@@ -15,9 +15,9 @@ mod verify;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
-  cryptonym log show --as auditor
-  cryptonym log verify --as auditor                 # remembers the checkpoint it has verified
-  cryptonym log export --as auditor log.json        # and later, anywhere, without the vault:
+  cryptonym log show --as u.novak
+  cryptonym log verify --as u.novak                 # remembers the checkpoint it has verified
+  cryptonym log export --as u.novak log.json        # and later, anywhere, without the vault:
   cryptonym log verify --export log.json
 
 A verification without a remembered checkpoint cannot see that the end of the log was cut off.")]

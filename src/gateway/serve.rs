@@ -82,8 +82,15 @@ pub async fn connection(
     let _ = tcp.set_nodelay(true);
     let transparent = worker.site().shared.transparent;
     let original = transparent.and_then(|how| original::destination(&tcp, how));
-    // Who has been accepted comes in, even on the way out: a handshake has its own time.
-    let entered = door.enter(tcp, peer, &stop).await;
+    // Who has been accepted comes in, even on the way out; but a silent one is not waited for.
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(limits::LEAVE_HANDSHAKE).await;
+    };
+    let entered = tokio::select! {
+        entered = door.enter(tcp, peer, &stop) => entered,
+        () = too_late => return,
+    };
     drop(door);
     match entered {
         Ok(mut guest) => {

@@ -76,9 +76,9 @@ impl Admin {
                 };
                 level(&read.to_bytes())
             }
-            ("/drain" | "/reload", _) => told(StatusCode::METHOD_NOT_ALLOWED, "POST"),
-            ("/log-level", _) => told(StatusCode::METHOD_NOT_ALLOWED, "GET, PUT or POST"),
-            _ => told(StatusCode::METHOD_NOT_ALLOWED, "GET"),
+            ("/drain" | "/reload", _) => told(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
+            ("/log-level", _) => told(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT or POST"),
+            _ => told(StatusCode::METHOD_NOT_ALLOWED, "use GET"),
         }
     }
 }

@@ -45,9 +45,9 @@ struct Now {
 pub fn start(format: LogFormat, filter: &str) {
     let wanted = std::env::var("CRYPTONYM_LOG").unwrap_or_else(|_| filter.to_owned());
     let parsed = EnvFilter::try_new(format!("{wanted}{QUIET}"));
-    let (filter, first) = match parsed {
-        Ok(filter) => (filter, wanted),
-        Err(_) => (EnvFilter::new("info"), "info".to_owned()),
+    let (filter, first, understood) = match parsed {
+        Ok(filter) if is_plain(&wanted) => (filter, wanted, true),
+        _ => (EnvFilter::new("info"), "info".to_owned(), false),
     };
     let log = tracing_subscriber::fmt().with_writer(|| writer::Lines);
     // An error means that a subscriber is there already, which is what was asked for.
@@ -70,6 +70,11 @@ pub fn start(format: LogFormat, filter: &str) {
         let filter = first.clone();
         let now = Mutex::new(Now { filter, change: 0 });
         let _ = LOG.set(Log { reload, first, now });
+    }
+    if !understood {
+        tracing::warn!(
+            "--log or CRYPTONYM_LOG was not understood, and info is logged: write off, error, warn, info or debug; for one part cryptonym::gateway=debug; several with commas"
+        );
     }
 }
 

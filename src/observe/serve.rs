@@ -187,7 +187,7 @@ impl Pages {
             }
             _ => {
                 let more = if admin {
-                    " /status /drain /log-level"
+                    " /status /reload /drain /log-level"
                 } else {
                     ""
                 };

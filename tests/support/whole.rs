@@ -112,9 +112,19 @@ impl Whole {
 
     /// Resident, in KiB.
     pub fn memory(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// Resident and its own, in KiB: not the executable's pages, of which more are resident when
+    /// more of it has been needed.
+    pub fn own_memory(&self) -> usize {
+        self.status("RssAnon:")
+    }
+
+    fn status(&self, field: &str) -> usize {
         let file = format!("/proc/{}/status", self.process.id());
         let text = std::fs::read_to_string(file).unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }

@@ -38,6 +38,7 @@ impl Sqlite {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
             Err(TryLockError::Error(e)) => return Err(failed_at(path, &e)),
         }
+        let is_new = !path.exists();
         // SQLite gives its -wal and -shm files the mode of the database.
         drop(private(path)?);
         let store = Self {
@@ -45,6 +46,13 @@ impl Sqlite {
             _lock: lock,
         };
         schema::prepare(&mut store.connect(false)?)?;
+        if is_new {
+            // A name that is spelt wrongly would otherwise give everybody a second pseudonym unseen.
+            tracing::warn!(
+                store = %path.display(),
+                "a new store was made: its keys, and so its pseudonyms, are like those of no other"
+            );
+        }
         Ok(store)
     }
 
