@@ -21,7 +21,8 @@ use support::certificates::Certificates;
 use support::gateway::{Gateway, config, opaque, rewriting};
 use support::h2::{Sent, h2};
 use support::peers::abrupt;
-use support::raw::{End, Raw, field, status};
+use support::raw::{End, field, status};
+use support::whole::{Whole, route};
 
 const GET: &str = "GET /any HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const POST: &str = "POST /any HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\nhello";
@@ -765,74 +766,28 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
     drop(two);
 }
 
-/// The gateway as a process, in a mount namespace of its own with another `/etc/hosts`.
-struct Elsewhere {
-    process: Process,
-    address: SocketAddr,
-    observe: SocketAddr,
-    hosts: std::path::PathBuf,
-    certificates: Certificates,
+/// The gateway as a process, in a mount namespace of its own with another `/etc/hosts`: what
+/// [`hosts`] says, which says this first.
+fn elsewhere(text: &str, backend: &str) -> Whole {
+    let rest = format!("[backend.there]\nregion = \"GB\"\n{backend}\n{}", route("/any"));
+    Whole::start_as("", &rest, |file| {
+        let hosts = file.with_file_name("hosts");
+        std::fs::write(&hosts, text).unwrap();
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        let plain = support::whole::gateway(file, &[]);
+        command.args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+        command.arg(&hosts).arg(plain.get_program());
+        command.args(plain.get_args());
+        command
+    })
 }
 
-impl Elsewhere {
-    fn start(hosts: &str, backend: &str) -> Self {
-        let certificates = Certificates::new();
-        let folder = certificates.dir.path();
-        let (address, observe) = (free_address().unwrap(), free_address().unwrap());
-        let text = format!(
-            r#"
-[gateway]
-listen = ["{address}"]
-observe = "{observe}"
-tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key" }}
-vault = {{ address = "https://127.0.0.1:1", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
-[backend.there]
-region = "GB"
-{backend}
-[[route]]
-name = "any"
-path = "/any"
-backend = "there"
-opaque = true
-"#
-        );
-        std::fs::write(folder.join("config.toml"), text).unwrap();
-        let file = folder.join("hosts");
-        std::fs::write(&file, hosts).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--map-root-user", "sh", "-c"]);
-        if rustix::process::geteuid().is_root() {
-            command = Command::new("unshare");
-            command.args(["--mount", "sh", "-c"]);
-        }
-        command.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"");
-        command.arg(&file).arg(env!("CARGO_BIN_EXE_cryptonym"));
-        command
-            .args(["gateway", "--config"])
-            .arg(folder.join("config.toml"));
-        let mut process = Process::start("gateway", command, &folder.join("log")).unwrap();
-        process
-            .wait_for(observe, "/readyz", PATIENCE)
-            .unwrap_or_else(|failure| panic!("{failure}"));
-        Self {
-            process,
-            address,
-            observe,
-            hosts: file,
-            certificates,
-        }
-    }
-
-    async fn client(&self) -> Raw {
-        let tls = self.certificates.client(&[b"http/1.1"], false);
-        Raw::tls(self.address, tls).await
-    }
-
-    fn metrics(&self) -> String {
-        cryptonym::local::processes::get(self.observe, "/metrics")
-            .unwrap()
-            .1
-    }
+fn hosts(gateway: &Whole) -> std::path::PathBuf {
+    gateway.folder().join("hosts")
 }
 
 async fn at(address: SocketAddr) -> Backend {
@@ -850,7 +805,7 @@ async fn proxy_06_a_name_is_looked_up_again_and_what_vanished_is_drained() {
     let mut second = at(SocketAddr::from(([127, 0, 0, 3], port))).await;
     // From time to time.
     let backend = format!("urls = [\"http://moving.test:{port}\"]\ndns_time = \"1s\"");
-    let gateway = Elsewhere::start("127.0.0.2 moving.test\n", &backend);
+    let gateway = elsewhere("127.0.0.2 moving.test\n", &backend);
     let mut client = gateway.client().await;
     let mut get = async || {
         client.send(GET).await;
@@ -858,7 +813,7 @@ async fn proxy_06_a_name_is_looked_up_again_and_what_vanished_is_drained() {
     };
     get().await;
     assert_eq!((seen(&mut first), seen(&mut second)), (1, 0));
-    std::fs::write(&gateway.hosts, "127.0.0.3 moving.test\n").unwrap();
+    std::fs::write(hosts(&gateway), "127.0.0.3 moving.test\n").unwrap();
     let began = Instant::now();
     // The pooled connection would last as long as it is used.
     while seen(&mut second) == 0 {
@@ -871,14 +826,14 @@ async fn proxy_06_a_name_is_looked_up_again_and_what_vanished_is_drained() {
         get().await;
     }
     assert_eq!((seen(&mut first), seen(&mut second)), (0, 20));
-    let page = gateway.metrics();
+    let (_, page) = cryptonym::local::processes::get(gateway.observe, "/metrics").unwrap();
     let open = "cryptonym_gateway_backend_connections{backend=\"there\",url=\"0\"} 1";
     assert!(page.contains(open), "{page}");
     drop(gateway);
 
     // When connecting fails: nothing listens at the first address.
     let backend = format!("urls = [\"http://moving.test:{port}\"]\ndns_time = \"1h\"");
-    let gateway = Elsewhere::start("127.0.0.4 moving.test\n", &backend);
+    let gateway = elsewhere("127.0.0.4 moving.test\n", &backend);
     let mut client = gateway.client().await;
     client.send(GET).await;
     let (head, _) = client.answer().await;
@@ -887,7 +842,7 @@ async fn proxy_06_a_name_is_looked_up_again_and_what_vanished_is_drained() {
     let (ready, _) = cryptonym::local::processes::get(gateway.observe, "/readyz").unwrap();
     assert_eq!(ready, 200);
     std::fs::write(
-        &gateway.hosts,
+        hosts(&gateway),
         "127.0.0.4 moving.test\n127.0.0.2 moving.test\n",
     )
     .unwrap();

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cryptonym::config::{self, Config, Limits};
-use cryptonym::local::processes::{Process, free_address, get};
+use cryptonym::local::processes::get;
 use http::Request;
 use support::backend::{Backend, Mood};
 use support::certificates::Certificates;
 use support::gateway::{Gateway, config, opaque, rewriting};
 use support::h2::{Sent, h2};
 use support::raw::{End, Raw, field, status};
+use support::whole::{Whole, any};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -180,7 +181,7 @@ async fn proxy_07_http_2_floods_close_the_connection_and_leave_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_07_memory_is_flat_under_floods() {
     let (backend, _) = Backend::moody(Mood::Stall).await;
-    let gateway = Whole::start(&backend, "");
+    let gateway = whole(&backend, "");
     let storm = async |rounds: usize| {
         for _ in 0..rounds {
             let mut all = Vec::new();
@@ -205,65 +206,10 @@ async fn proxy_07_memory_is_flat_under_floods() {
     assert_eq!(gateway.process.stop().and_then(|s| s.code()), Some(0));
 }
 
-/// A gateway as a process, with nothing but one route.
-struct Whole {
-    process: Process,
-    address: SocketAddr,
-    observe: SocketAddr,
-    certificates: Certificates,
-}
-
-impl Whole {
-    /// `limits`: lines of that table.
-    fn start(backend: &Backend, limits: &str) -> Self {
-        let certificates = Certificates::new();
-        let folder = certificates.dir.path();
-        let (address, observe) = (free_address().unwrap(), free_address().unwrap());
-        let text = format!(
-            r#"
-[gateway]
-listen = ["{address}"]
-observe = "{observe}"
-access_log = false
-tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key" }}
-vault = {{ address = "https://127.0.0.1:1", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
-[backend.there]
-region = "GB"
-urls = ["http://{}"]
-[[route]]
-name = "any"
-path = "/any"
-backend = "there"
-opaque = true
-[limits]
-{limits}
-"#,
-            backend.address
-        );
-        std::fs::write(folder.join("config.toml"), text).unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cryptonym"));
-        command
-            .args(["gateway", "--config"])
-            .arg(folder.join("config.toml"));
-        let mut process = Process::start("gateway", command, &folder.join("log")).unwrap();
-        process
-            .wait_for(observe, "/readyz", PATIENCE)
-            .unwrap_or_else(|failure| panic!("{failure}"));
-        Self {
-            process,
-            address,
-            observe,
-            certificates,
-        }
-    }
-
-    /// Resident, in KiB.
-    fn memory(&self) -> usize {
-        let file = format!("/proc/{}/status", self.process.id());
-        let text = std::fs::read_to_string(file).unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
+/// A gateway as a process, with nothing but one route. `limits`: lines of that table.
+fn whole(backend: &Backend, limits: &str) -> Whole {
+    let rest = format!("{}[limits]\n{limits}\n", any(backend.address));
+    Whole::start("access_log = false", &rest)
 }
 
 /// Answers everything with more than any buffer takes.
@@ -346,7 +292,7 @@ async fn asks_and_does_not_take(gateway: &Whole, how: Taking) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_07_answers_that_an_http_2_client_does_not_take_fill_no_memory() {
     let backend = endless().await;
-    let gateway = Whole::start(&backend, "body_idle_time = \"4s\"");
+    let gateway = whole(&backend, "body_idle_time = \"4s\"");
     for how in [Taking::Socket, Taking::Windows] {
         let before = gateway.memory();
         let clients = 3;

@@ -991,33 +991,14 @@ async fn proxy_11_the_dashboard_asks_for_what_there_is() {
 async fn proxy_11_a_log_that_nobody_reads_stops_nothing() {
     use std::io::Read;
     use support::certificates::Certificates;
+    use support::whole;
     let backend = Backend::answering(OK).await;
     let certificates = Certificates::new();
-    let folder = certificates.dir.path();
     let (address, observe) = (free_address().unwrap(), free_address().unwrap());
-    let text = format!(
-        r#"
-[gateway]
-listen = ["{address}"]
-observe = "{observe}"
-workers = 2
-tls = {{ certificate = "certs/gateway.pem", key = "certs/gateway.key" }}
-vault = {{ address = "https://127.0.0.1:1", certificate = "certs/gateway-link.pem", key = "certs/gateway-link.key", ca = "certs/vault-ca.pem" }}
-[backend.there]
-region = "GB"
-urls = ["http://{}"]
-[[route]]
-name = "any"
-path = "/any"
-backend = "there"
-opaque = true
-"#,
-        backend.address
-    );
-    std::fs::write(folder.join("config.toml"), text).unwrap();
-    let mut gateway = std::process::Command::new(env!("CARGO_BIN_EXE_cryptonym"))
-        .args(["gateway", "--config"])
-        .arg(folder.join("config.toml"))
+    let rest = whole::any(backend.address);
+    whole::write(&certificates, address, observe, "workers = 2", &rest);
+    let file = certificates.dir.path().join("config.toml");
+    let mut gateway = whole::gateway(&file, &[])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();

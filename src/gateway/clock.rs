@@ -46,7 +46,8 @@ pub enum Verdict {
     Idle,
     /// A request head did not arrive within `head_time`.
     SlowHead,
-    /// The client has not taken a byte of what waits for it for `body_idle_time`, or fewer than `body_rate` on and on.
+    /// The client has not taken a byte of what waits for it for `body_idle_time`, or fewer than
+    /// `body_rate` on and on.
     NotReading,
     /// One request has lasted for `exchange_time` (HTTP/1.1; in HTTP/2 its stream is reset).
     LongExchange,
@@ -86,6 +87,12 @@ impl Clock {
     pub fn leave_unread(&self) {
         self.idle_since.store(self.now(), Relaxed);
         self.unread.store(true, Relaxed);
+    }
+
+    /// Whether the client may be sending still: part of a body, or of a head that was refused
+    /// before its end. A socket that is closed on those bytes resets, and takes our answer along.
+    fn leaves_bytes(&self) -> bool {
+        self.unread.load(Relaxed) || self.head_since.load(Relaxed) != 0
     }
 
     /// Waits until something has taken too long. `heads`: bytes without a request in flight are
@@ -241,6 +248,10 @@ impl<S> Watched<S> {
             linger: None,
         }
     }
+
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -293,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let me = &mut *self;
         if me.linger.is_none() {
             ready!(Pin::new(&mut me.inner).poll_shutdown(cx))?;
-            if !me.clock.unread.load(Relaxed) {
+            if !me.clock.leaves_bytes() {
                 return Poll::Ready(Ok(()));
             }
         }

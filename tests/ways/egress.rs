@@ -417,11 +417,11 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
     }
     way.came("other", "refused-host", 5);
     way.came("localhost", "refused-address", 1);
-    let line = way.log(6).pop().unwrap();
-    assert_eq!(
-        (&line["host"], &line["code"]),
-        (&"localhost".into(), &"refused-address".into())
-    );
+    // A line may overtake that of the connection before.
+    let lines = way.log(6);
+    let inside = lines.iter().filter(|line| line["host"] == "localhost");
+    let codes: Vec<_> = inside.map(|line| &line["code"]).collect();
+    assert_eq!(codes, ["refused-address"]);
 
     // Heads that cannot be trusted, and what is no CONNECT.
     for (head, status, code) in [
@@ -485,18 +485,19 @@ fn proxy_09_hosts_on_no_list_and_strangers_are_refused() {
     }
     let big = format!(
         "CONNECT portal.example:443 HTTP/1.1\r\nx: {}\r\n\r\n",
-        "y".repeat(9000)
+        "y".repeat(90_000)
     );
     assert!(way.raw(&big).starts_with("HTTP/1.1 431 "));
     assert!(
         way.raw("\x16\x03\x01\x02\x00\x01\r\n\r\n")
             .starts_with("HTTP/1.1 400 ")
     );
-    assert_eq!(
-        way.connects("other", "refused-request")
-            + way.connects("portal.example", "refused-request"),
-        12
-    );
+    let end = Instant::now() + Duration::from_secs(20);
+    let refused = |host: &str| way.connects(host, "refused-request");
+    while refused("other") + refused("portal.example") != 12 {
+        assert!(Instant::now() < end, "{}", way.whole.metrics("gateway"));
+        pause(Duration::from_millis(20));
+    }
 
     // Who is in no network of `clients` gets no answer.
     let mut stranger = way.through(post(URL, &way.ca));

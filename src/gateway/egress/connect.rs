@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -22,6 +22,7 @@ use super::metrics::Outcome;
 use super::{Egress, Record, Way};
 use crate::config::{Limits, Portal};
 use crate::error::{Code, Fault, Stage};
+use crate::gateway::clock::{Clock, Watched};
 use crate::gateway::rescue;
 use crate::gateway::shared::RequestId;
 use crate::limits;
@@ -74,11 +75,13 @@ pub(super) async fn hear(
             }
         })
     });
+    // No request is ever told to the clock, so that a refusal lingers until the client has it.
+    let io = TokioIo::new(Watched::new(tcp, Arc::new(Clock::default())));
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(times.head_time)
         .max_buf_size(limits::CONNECT_HEAD)
-        .serve_connection(TokioIo::new(tcp), service)
+        .serve_connection(io, service)
         .with_upgrades();
     // The last step is for a client that does not take its answer.
     let longest = times.head_time + times.connect_time + limits::LINGER_TIME;
@@ -104,10 +107,11 @@ pub(super) async fn hear(
         }
         return None;
     };
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<Watched<TcpStream>>>();
+    let parts = parts.ok()?;
     Some(Granted {
         way,
-        tcp: parts.io.into_inner(),
+        tcp: parts.io.into_inner().into_inner(),
         early: parts.read_buf,
     })
 }
