@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cryptonym::config::Format;
-use cryptonym::format::{Found, Json, Ndjson, Options, Scanner, splice as splice_in};
+use cryptonym::format::{Form, Found, Json, Ndjson, Options, Scanner, splice as splice_in};
 use cryptonym::policy::Unlisted;
 
 #[allow(dead_code)] // `scan` uses all of it.
@@ -81,6 +81,7 @@ fn splice(c: &mut Criterion) {
         let (policy, options) = (policy.clone(), Options::default());
         let mut scanner: Box<dyn Scanner> = match format {
             Format::Json => Box::new(Json::new(policy, options)),
+            Format::Form => Box::new(Form::new(policy, options)),
             Format::Ndjson => Box::new(Ndjson::new(policy, options)),
         };
         let mut slots = Vec::new();

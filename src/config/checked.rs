@@ -447,6 +447,8 @@ pub enum WebSocket {
 pub enum Format {
     Json,
     Ndjson,
+    /// `application/x-www-form-urlencoded`
+    Form,
 }
 
 /// `[limits]`: the configurable part of `limits.rs`.

@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Found, Json, Ndjson, Options, Scanner, Shape, splice};
+use super::{Answer, Form, Found, Json, Ndjson, Options, Scanner, Shape, splice};
 use crate::error::Fault;
-use crate::policy::{Action, Policy, RecordUnit, Redact, Rule, RuleId, Selector, Unlisted};
+use crate::policy::{
+    Action, Already, Policy, RecordUnit, Redact, Rule, RuleId, Selector, Unlisted,
+};
 
 /// A value that a rule asked for, as a resolver sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,7 @@ pub fn policy(unlisted: Unlisted, record: RecordUnit, rules: &[(&str, Action)]) 
             special: None,
             subject: false,
             accept_frequency: false,
+            already: Already::Reject,
         })
         .collect();
     Arc::new(Policy::compile("fuzz", unlisted, record, rules).expect("a policy"))
@@ -156,6 +159,56 @@ pub fn json(body: &[u8]) {
 /// A body of NDJSON under every policy, cut in several ways.
 pub fn ndjson(body: &[u8]) {
     body_of(true, body);
+}
+
+/// A form under policies that use every verdict, cut in several ways.
+pub fn form(body: &[u8]) {
+    let constant = |_: &Seen| Answer::Text("new \"text\" & more");
+    for options in [Options::default(), TIGHT] {
+        for policy in form_policies() {
+            let run = |cut: usize| {
+                let mut scanner = Form::new(Arc::clone(&policy), options);
+                rewrite(&mut scanner, body, std::iter::repeat(cut), constant)
+            };
+            let whole = run(usize::MAX - body.len());
+            for cut in [1, 2, 3, 7, 64].into_iter().filter(|c| *c < body.len()) {
+                assert_eq!(run(cut), whole, "cut into {cut} under {:?}", policy.rules);
+            }
+            let Ok((out, _)) = whole else { continue };
+            if policy.rules.is_empty() && policy.unlisted == Unlisted::Keep {
+                assert_eq!(out, body);
+            }
+            let keep = self::policy(Unlisted::Keep, RecordUnit::Document, &[]);
+            let mut again = Form::new(keep, Options::default());
+            let checked = rewrite(&mut again, &out, std::iter::empty(), constant);
+            assert!(checked.is_ok(), "{checked:?} under {:?}", policy.rules);
+        }
+    }
+}
+
+fn form_policies() -> Vec<Arc<Policy>> {
+    let redact = || Action::Redact(Redact::Constant("-".into()));
+    let mut all = Vec::new();
+    for record in [RecordUnit::Auto, RecordUnit::Unbounded] {
+        for unlisted in [Unlisted::Keep, Unlisted::Drop, Unlisted::Reject] {
+            all.push(policy(unlisted, record, &[]));
+            let rules = [
+                ("form:a", redact()),
+                ("form:['']", redact()),
+                ("form:b", Action::Drop),
+                ("form:c", Action::Keep),
+                ("form:d", Action::Reject),
+            ];
+            all.push(policy(unlisted, record, &rules));
+        }
+        all.push(policy(Unlisted::Reject, record, &[("form:*", redact())]));
+        all.push(policy(
+            Unlisted::Reject,
+            record,
+            &[("form:*", Action::Drop)],
+        ));
+    }
+    all
 }
 
 /// The text of a selector.

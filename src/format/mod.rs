@@ -9,6 +9,8 @@
 //! | [`json`], [`ndjson`] | the two formats of this version: thin, both on `machine` |
 //! | `machine` | the JSON grammar, places, records and drops; a byte walk and a token walk |
 //! | `simd` | 64 bytes at a time into bitmaps of tokens; the only file with `unsafe` |
+//! | [`form`] | percent-encoded pairs: forms and query strings; `percent` reads and writes them |
+//! | [`places`] | places known without looking: captures of a path, cookies, header fields |
 //! | `number`, `text` | numbers and strings of RFC 8259, read and written |
 //! | [`splice`] | a segment with its answers in place |
 //! | [`fuzz`] | fuzz bodies as plain functions |
@@ -26,17 +28,22 @@ use crate::error::Fault;
 use crate::limits;
 use crate::policy::RuleId;
 
+pub mod form;
 pub mod fuzz;
 pub mod json;
 mod machine;
 pub mod ndjson;
 mod number;
+mod percent;
+pub mod places;
 mod simd;
 pub mod splice;
 mod text;
 
+pub use form::Form;
 pub use json::Json;
 pub use ndjson::Ndjson;
+pub use places::Places;
 pub use splice::splice;
 
 /// A run of bytes that a rule wants answered. Offsets are relative to the window that was

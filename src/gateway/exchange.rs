@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 
 use super::body::answer::Answer;
@@ -28,12 +28,14 @@ use super::rescue::{self, Refused};
 use super::respond;
 use super::routes::Route;
 use super::serve::Conn;
+use super::side_doors::Looked;
 use super::story::Story;
 use super::trace::{Running, Step};
 use super::{head, rescue::of_request, upstream, websocket};
 use crate::config::WebSocket;
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
+use crate::rewrite::head::StillDurable;
 
 /// One request, one answer.
 pub async fn exchange(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
@@ -83,11 +85,18 @@ async fn forward(
         story.trace.as_ref(),
     )?;
     let authority = head.authority.to_owned();
-    let mut switch = match head.upgrade {
+    let upgrade = head.upgrade;
+    let Granted { plan, own, doors } = granted;
+    // What the head says is durable before the body is asked for.
+    let still = match doors {
+        // Boxed: it is rare, and the future of an exchange lives in every stream.
+        Some(looked) => Box::pin(settle(story, looked, &mut parts)).await?,
+        None => None,
+    };
+    let mut switch = match upgrade {
         true => Some(websocket::Asked::read(&mut parts, shared, route)?),
         false => None,
     };
-    let Granted { plan, own } = granted;
 
     // The body: rewritten and durable whole, or its beginning, or not looked at.
     let (prepared, _held) = match plan {
@@ -101,6 +110,10 @@ async fn forward(
     };
     if let (Some(own), Some(peer)) = (&own, peer) {
         respond::charge(shared, own, peer)?;
+    }
+
+    if let Some(still) = still {
+        still.check()?;
     }
 
     // Upstream.
@@ -130,6 +143,10 @@ async fn forward(
         );
         if let Some(carried) = carried {
             headers.extend(carried);
+        }
+        let announced = route.doors.as_ref().and_then(|d| d.announcement.as_ref());
+        if let Some(names) = announced.filter(|_| request.body().may_trail()) {
+            headers.insert(header::TRAILER, names.clone());
         }
         headers
     };
@@ -162,6 +179,17 @@ async fn forward(
         head_request,
     };
     respond::respond(exchange, response).await
+}
+
+/// Puts what the policy says of a head into it.
+async fn settle(
+    story: &Arc<Story>,
+    looked: Box<Looked>,
+    parts: &mut Parts,
+) -> Result<Option<StillDurable>, Fault> {
+    let (summary, still) = looked.settle(parts).await?;
+    story.rewrote(summary);
+    Ok(still)
 }
 
 /// A body that is ready to go, or whose beginning is.
@@ -205,6 +233,11 @@ async fn prepare(
 ) -> Result<(Prepared, Option<Held>), Fault> {
     let shared = &story.site.shared;
     let step = story.step(Step::Rewrite);
+    if let Some(doors) = &route.doors
+        && !doors.trailers.is_empty()
+    {
+        body.keep_trailers(&doors.trailers);
+    }
     let share = shared.hold.take(take, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
@@ -214,6 +247,7 @@ async fn prepare(
                 step.ended_well();
             }
             let outgoing = Outgoing::held(out.into(), story.clone());
+            let outgoing = outgoing.with_trailers(body.passing_trailers());
             return Ok((Prepared::Whole(outgoing), Some(share)));
         }
         Taken::Begun(begun) => begun,

@@ -55,7 +55,10 @@ pub fn build(
     let hold = old.filter(|old| old.hold.is_of(limits.hold_budget));
     let restore = old.map(|old| old.restore.clone());
     let shared = Arc::new(Shared {
-        routes: routes.map_err(StartError::Route)?.outward(outward),
+        routes: routes
+            .map_err(StartError::Route)?
+            .outward(outward)
+            .guarded(&config.policies),
         transparent: gateway.transparent,
         egress: Egress::new(gateway, &metrics.egress, egress)?,
         limits: Arc::new(limits.clone()),

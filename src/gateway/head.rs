@@ -153,7 +153,10 @@ fn host(authority: &str) -> Result<Cow<'_, str>, Fault> {
 }
 
 /// Path and query in the letters of RFC 3986, the path with one reading only.
-fn target(uri: &Uri) -> Result<(&str, Option<&str>), Fault> {
+///
+/// # Errors
+/// [`Code::BadRequest`].
+pub(super) fn target(uri: &Uri) -> Result<(&str, Option<&str>), Fault> {
     let bad = || fault(Code::BadRequest);
     let (path, query) = (uri.path(), uri.query());
     if !path.starts_with('/') {

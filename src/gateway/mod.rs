@@ -15,6 +15,7 @@
 //! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
+//! | [`side_doors`] | a policy's places around the body: query, captures, cookies, fields |
 //! | [`headers`] | what passes, what is made anew |
 //! | [`body`] | hold, stream, break off |
 //! | [`upstream`] | backends: pools, health, limits, retries |
@@ -47,6 +48,7 @@ pub mod routes;
 pub mod runtime;
 pub mod serve;
 pub mod shared;
+pub mod side_doors;
 pub mod socket;
 pub mod story;
 pub mod trace;

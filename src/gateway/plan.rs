@@ -15,10 +15,12 @@ use super::head::Head;
 use super::query;
 use super::routes::Route;
 use super::shared::Shared;
+use super::side_doors::Looked;
 use super::trace::Trace;
-use crate::config::{RequestBody, ResponseBody};
+use crate::config::{Format, RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
+use crate::policy::{Door, Policy};
 use crate::rewrite::Rewriter;
 use crate::rewrite::own::OwnIdentifiers;
 use crate::tls::identity::{Peer, Role};
@@ -41,6 +43,8 @@ pub enum Plan {
 /// Everything that one exchange was granted.
 pub struct Granted {
     pub plan: Plan,
+    /// The head's own places, answered and not yet durable.
+    pub doors: Option<Box<Looked>>,
     /// Where a `restore-own` route remembers what this client sent.
     pub own: Option<Arc<OwnIdentifiers>>,
 }
@@ -67,14 +71,20 @@ pub fn grant(
         return Err(refuse(Code::ClientCertificate));
     }
     route.check_captures()?;
-    query::check(head.query, &config.query)?;
+    if route.doors.is_none() {
+        query::check(head.query, &config.query)?;
+    }
     // The response's rewriting needs its lease too, and later would be too late.
     let own = restores.then(|| Arc::new(OwnIdentifiers::new(shared.limits.restore)));
     if restores {
         shared.lease(config)?;
     }
+    let doors = match &route.doors {
+        Some(doors) => doors.look(shared, config, (head, parts), own.as_ref(), trace)?,
+        None => None,
+    };
     let plan = plan(shared, route, parts, body, own.as_ref(), trace)?;
-    Ok(Granted { plan, own })
+    Ok(Granted { plan, doors, own })
 }
 
 fn plan(
@@ -98,6 +108,9 @@ fn plan(
         RequestBody::Policy(policy) => policy,
     };
     let format = media::request(&parts.headers, route.config.format)?;
+    if route.config.format.is_none() && !speaks_of(&shared.policies[policy], format) {
+        return Err(refuse(Code::MediaType));
+    }
     let hold = shared.limits.hold;
     let length = body
         .exact()
@@ -116,6 +129,15 @@ fn plan(
         take,
         streams,
     })
+}
+
+/// Whether a policy has places of this format. A form is not let through because some rules
+/// speak of JSON, nor the other way round.
+fn speaks_of(policy: &Policy, format: Format) -> bool {
+    match format {
+        Format::Form => policy.doors.has(Door::Form),
+        _ => policy.reads_bodies(),
+    }
 }
 
 fn refuse(code: Code) -> Fault {

@@ -4,14 +4,17 @@
 //! what is allowed. What can never happen: a path capture passes that its route does not list.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
 use super::metrics::RouteMetrics;
 use super::rates::Rate;
+use super::side_doors::SideDoors;
 use crate::config;
 use crate::error::{Code, Fault, Stage};
+use crate::policy::Policy;
 
 /// A route, ready to be used.
 pub struct Route {
@@ -20,6 +23,10 @@ pub struct Route {
     pub response_headers: Vec<HeaderName>,
     pub metrics: RouteMetrics,
     pub rate: Option<Arc<Rate>>,
+    /// What the policy says about the places of a head; `None` without a policy.
+    pub doors: Option<Box<SideDoors>>,
+    /// Cookies that the backend may set.
+    pub set_cookies: Vec<String>,
     /// It is for what leaves by CONNECT, and for nothing else.
     pub outward: bool,
     /// A capture that no list names: every request of this route is refused at this place.
@@ -93,6 +100,40 @@ impl Routes {
             route.outward = route.config.host.as_deref().is_some_and(&is_host);
         }
         self
+    }
+
+    /// What the routes' policies say about the places of a head.
+    pub fn guarded(mut self, policies: &[Arc<Policy>]) -> Self {
+        for route in &mut self.all {
+            let Some(doors) = SideDoors::of(&route.config, policies) else {
+                continue;
+            };
+            route
+                .request_headers
+                .extend(doors.passing_fields().cloned());
+            let cookies = doors.passing_cookies().map(str::to_owned);
+            route.set_cookies.extend(cookies);
+            route.unlisted_capture = unlisted_capture(&route.config, Some(&doors));
+            route.doors = Some(doors);
+        }
+        self
+    }
+
+    /// What the captures of its pattern have taken of this path.
+    pub fn captured<'a>(
+        &'a self,
+        host: &str,
+        path: &'a str,
+    ) -> impl Iterator<Item = (&'a str, Range<usize>)> {
+        let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
+        let found = own.or_else(|| self.any.at(path).ok());
+        let mut all = Vec::new();
+        for (name, value) in found.iter().flat_map(|found| found.params.iter()) {
+            // A slice of the path.
+            let start = value.as_ptr() as usize - path.as_ptr() as usize;
+            all.push((name, start..start + value.len()));
+        }
+        all.into_iter()
     }
 
     /// The route of this host, path and method, with its index. A host with routes of its own for
@@ -177,9 +218,9 @@ impl Route {
                 counting.unwrap_or_else(|| Arc::new(Rate::new(rate)))
             }),
             outward: false,
-            unlisted_capture: captures(&route.path)
-                .find(|name| !route.captures.iter().any(|c| c == name))
-                .map(|name| format!("/{{{name}}}").into_boxed_str()),
+            doors: None,
+            set_cookies: route.cookies.clone(),
+            unlisted_capture: unlisted_capture(route, None),
             methods,
             config: route.clone(),
         })
@@ -219,8 +260,18 @@ fn plainest(path: &str) -> Option<String> {
     Some(plain)
 }
 
+/// The first capture of the path that nothing is said about.
+fn unlisted_capture(route: &config::Route, doors: Option<&SideDoors>) -> Option<Box<str>> {
+    captures(&route.path)
+        .find(|name| {
+            let listed = route.captures.iter().any(|c| c == name);
+            !listed && !doors.is_some_and(|doors| doors.knows_capture(name))
+        })
+        .map(|name| format!("/{{{name}}}").into_boxed_str())
+}
+
 /// Names of `{name}` and `{*name}`; `{{` is a literal brace.
-fn captures(pattern: &str) -> impl Iterator<Item = &str> {
+pub(super) fn captures(pattern: &str) -> impl Iterator<Item = &str> {
     let mut rest = pattern;
     std::iter::from_fn(move || {
         loop {

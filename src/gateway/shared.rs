@@ -77,21 +77,39 @@ impl Shared {
         own: Option<Arc<OwnIdentifiers>>,
         trace: Option<&Arc<Trace>>,
     ) -> Result<Rewriter, Fault> {
-        let keeper = self.lease(route)?.map(|lease| match trace {
-            Some(trace) => trace.watch(lease),
-            None => lease as Arc<dyn Keeper>,
-        });
-        let rewriter = Rewriter::new(Job {
-            policy: self.policies[policy].clone(),
-            kinds: self.kinds.clone(),
-            format,
-            keeper,
-            limits: self.limits.clone(),
-            own,
-        });
+        let job = self.job(route, policy, true, own, trace)?;
+        let rewriter = Rewriter::new(Job { format, ..job });
         Ok(match &self.rules[policy] {
             Some(counts) => rewriter.counting(counts.clone()),
             None => rewriter,
+        })
+    }
+
+    /// What is needed to answer the places of a message; the route's lease only if values are
+    /// asked for.
+    ///
+    /// # Errors
+    /// [`Code::NotReady`].
+    pub fn job(
+        &self,
+        route: &config::Route,
+        policy: usize,
+        asks: bool,
+        own: Option<Arc<OwnIdentifiers>>,
+        trace: Option<&Arc<Trace>>,
+    ) -> Result<Job, Fault> {
+        let lease = if asks { self.lease(route)? } else { None };
+        let keeper = lease.map(|lease| match trace {
+            Some(trace) => trace.watch(lease),
+            None => lease as Arc<dyn Keeper>,
+        });
+        Ok(Job {
+            policy: self.policies[policy].clone(),
+            kinds: self.kinds.clone(),
+            format: Format::Json,
+            keeper,
+            limits: self.limits.clone(),
+            own,
         })
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::selector::Step;
-use super::{PolicyError, RuleId, Selector};
+use super::{Door, PolicyError, RuleId, Selector};
 use crate::limits;
 
 /// Index of a state.
@@ -105,6 +105,7 @@ impl<'a> Builder<'a> {
     fn new(selectors: &'a [&'a Selector]) -> Self {
         let names: BTreeSet<&str> = selectors
             .iter()
+            .filter(|s| s.door == Door::Body)
             .flat_map(|s| s.steps.iter().filter_map(listed))
             .collect();
         Self {
@@ -122,12 +123,16 @@ impl<'a> Builder<'a> {
         let count = u16::try_from(self.selectors.len()).unwrap_or(u16::MAX);
         self.intern(Vec::new())?;
         // Without selectors the root is as dead as the dead state, but keeps its own number.
-        let root: Vec<Position> = (0..count).map(|rule| (rule, 0)).collect();
+        // Rules of other doors keep their numbers and match nothing here.
+        let in_body = |rule: &u16| self.selectors[usize::from(*rule)].door == Door::Body;
+        let root: Vec<Position> = (0..count).filter(in_body).map(|r| (r, 0)).collect();
         self.known.entry(root.clone()).or_insert(StateId::ROOT);
         self.sets.push(root);
         let mut states = Vec::new();
         let mut shadow: Vec<Option<u16>> = vec![None; self.selectors.len()];
-        let mut wins = vec![false; self.selectors.len()];
+        let mut wins: Vec<bool> = (self.selectors.iter())
+            .map(|s| s.door != Door::Body)
+            .collect();
         while states.len() < self.sets.len() {
             let set = self.sets[states.len()].clone();
             let mut complete = set.iter().filter(|p| self.step(**p).is_none());

@@ -7,12 +7,14 @@
 pub mod action;
 pub mod automaton;
 pub mod category;
+pub mod door;
 pub(crate) mod plan;
 pub mod selector;
 
 pub use action::{Action, Generalise, Mask, Redact, Scope};
 pub use automaton::{Automaton, StateId};
 pub use category::{Category, Purpose, Special};
+pub use door::{Door, Doors};
 pub use selector::{Selector, SelectorError, Step};
 
 use plan::Plan;
@@ -64,6 +66,19 @@ pub struct Rule {
     pub subject: bool,
     /// The author has accepted that a vocabulary pseudonym can be undone by counting.
     pub accept_frequency: bool,
+    /// What becomes of a value that is a pseudonym already.
+    pub already: Already,
+}
+
+/// What a `pseudonym` rule does with a value that is one already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Already {
+    /// The message is refused (422), as is whatever looks like one.
+    #[default]
+    Reject,
+    /// One of the rule's own kind, exactly as this gateway writes them, passes untouched: for
+    /// queries by pseudonym. Anything else that looks like one is refused.
+    Keep,
 }
 
 /// A compiled policy.
@@ -73,7 +88,10 @@ pub struct Policy {
     pub unlisted: Unlisted,
     pub record: RecordUnit,
     pub rules: Vec<Rule>,
+    /// Of the body's places.
     pub automaton: Automaton,
+    /// Of the places outside it.
+    pub doors: Doors,
     /// What scanners do at each state of the automaton.
     pub(crate) plan: Plan,
 }
@@ -110,7 +128,14 @@ impl Policy {
         record: RecordUnit,
         rules: Vec<Rule>,
     ) -> Result<Self, Vec<PolicyError>> {
-        let automaton = Automaton::compile(rules.iter().map(|r| &r.at))?;
+        let automaton = Automaton::compile(rules.iter().map(|r| &r.at));
+        let (automaton, doors) = match (automaton, Doors::compile(&rules)) {
+            (Ok(automaton), Ok(doors)) => (automaton, doors),
+            (automaton, doors) => {
+                let errors = [automaton.err(), doors.err()].into_iter().flatten();
+                return Err(errors.flatten().collect());
+            }
+        };
         let actions: Vec<&Action> = rules.iter().map(|r| &r.action).collect();
         let plan = Plan::new(&automaton, &actions, unlisted);
         Ok(Self {
@@ -119,8 +144,15 @@ impl Policy {
             record,
             rules,
             automaton,
+            doors,
             plan,
         })
+    }
+
+    /// Whether it is about bodies with places of their own (`$…`), and not only about what stands
+    /// around them. A policy without rules is about everything.
+    pub fn reads_bodies(&self) -> bool {
+        self.rules.is_empty() || self.rules.iter().any(|r| r.at.door == Door::Body)
     }
 
     pub fn rule(&self, id: RuleId) -> &Rule {

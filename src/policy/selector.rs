@@ -5,9 +5,12 @@
 //!
 //! Understood: `$`, `.name`, `['name']`, `["name"]`, `.*`, `[*]`, and `..` before a name, a
 //! quoted name or `*`. Indexes, slices, unions and filters are refused with a hint.
+//!
+//! Outside the body a place is a door and a name: `query:subscriber` ([`Door`]).
 
 use std::fmt;
 
+use super::door::{self, Door};
 use crate::limits;
 
 /// One step of a selector.
@@ -26,6 +29,9 @@ pub enum Step {
 /// A parsed selector, relative to the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
+    /// Which part of a message it is about.
+    pub door: Door,
+    /// Outside the body exactly one: a name, or the wildcard.
     pub steps: Vec<Step>,
 }
 
@@ -47,8 +53,13 @@ impl Selector {
     /// [`SelectorError`] with the offset of the first character that does not fit.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut parser = Parser { text, at: 0 };
+        if let Some((door, behind)) = Door::of_selector(text) {
+            parser.at = behind;
+            let steps = vec![parser.at_door(door)?];
+            return Ok(Self { door, steps });
+        }
         if !parser.eat("$") {
-            return Err(parser.error("a selector starts with $", Some("write $.name")));
+            return Err(parser.error("a selector starts with $", Some(door::HINT)));
         }
         let mut steps = Vec::new();
         loop {
@@ -59,7 +70,8 @@ impl Selector {
                     parser.at = before;
                     return Err(parser.error("white space behind the selector", None));
                 }
-                return Ok(Self { steps });
+                let door = Door::Body;
+                return Ok(Self { door, steps });
             }
             if steps.len() == limits::SELECTOR_STEPS {
                 return Err(parser.error("the selector has too many steps", None));
@@ -73,6 +85,9 @@ impl Selector {
 /// normalized paths (RFC 9535, section 2.7).
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.door != Door::Body {
+            return door::write(f, self.door, &self.steps);
+        }
         f.write_str("$")?;
         for step in &self.steps {
             match step {
@@ -95,6 +110,11 @@ pub(crate) fn write_name(out: &mut impl fmt::Write, before: &str, name: &str) ->
         return out.write_str(name);
     }
     out.write_str(before)?;
+    write_quoted(out, name)
+}
+
+/// Writes a name in brackets and quotes.
+pub(super) fn write_quoted(out: &mut impl fmt::Write, name: &str) -> fmt::Result {
     out.write_str("['")?;
     for c in name.chars() {
         match c {
@@ -153,6 +173,40 @@ impl Parser<'_> {
     fn blanks(&mut self) {
         let blank = |c| matches!(c, ' ' | '\t' | '\n' | '\r');
         self.at = self.text.len() - self.rest().trim_start_matches(blank).len();
+    }
+
+    /// What stands behind `query:` and its like: a name as it is, one in brackets and quotes, or
+    /// `*`.
+    fn at_door(&mut self, door: Door) -> Result<Step, SelectorError> {
+        let start = self.at;
+        let rest = self.rest();
+        let step = if rest == "*" {
+            self.at = self.text.len();
+            Step::Wildcard
+        } else if rest.starts_with("['") || rest.starts_with("[\"") {
+            match self.name_or_star()? {
+                Some(name) => Step::Child(name),
+                None => Step::Wildcard,
+            }
+        } else {
+            let odd = |c: char| c.is_whitespace() || c.is_control();
+            let end = rest.find(odd).unwrap_or(rest.len());
+            let name = rest[..end].into();
+            self.at += end;
+            Step::Child(name)
+        };
+        if self.at != self.text.len() {
+            return Err(self.error(
+                "this character cannot stand in a bare name",
+                Some("names with white space are quoted: query:['a name']"),
+            ));
+        }
+        door.take(step).map_err(|(offset, message, hint)| {
+            // In quotes the name is written otherwise than it reads.
+            let bare = !self.text[start..].starts_with('[');
+            self.at = start + if bare { offset } else { 0 };
+            self.error(message, hint)
+        })
     }
 
     fn step(&mut self) -> Result<Step, SelectorError> {

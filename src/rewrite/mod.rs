@@ -18,12 +18,13 @@ use std::sync::Arc;
 
 use crate::config::{Format, Limits};
 use crate::error::{Code, Fault, Stage};
-use crate::format::{Found, Json, Ndjson, Options, Scanner, splice};
+use crate::format::{Form, Found, Json, Ndjson, Options, Scanner, splice};
 use crate::limits;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
 
 mod ahead;
+pub mod head;
 pub mod keeper;
 pub mod own;
 mod resolve;
@@ -75,6 +76,7 @@ impl Rewriter {
             depth: job.limits.depth,
         };
         let scanner: Box<dyn Scanner> = match job.format {
+            Format::Form => Box::new(Form::new(job.policy.clone(), options)),
             Format::Json => Box::new(Json::new(job.policy.clone(), options)),
             Format::Ndjson => Box::new(Ndjson::new(job.policy.clone(), options)),
         };

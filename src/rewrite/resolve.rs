@@ -18,10 +18,10 @@ use super::tally::{RuleCounts, Tally};
 use super::{Job, Keeper, Summary};
 use crate::error::{Code, Fault, Stage};
 use crate::format::{Answer, Scanner, Shape, Slot};
-use crate::policy::{Action, Redact, Rule, Scope};
+use crate::policy::{Action, Already, Redact, Rule, Scope};
 use crate::pseudonym::{
     KindId, NotNormal, Pseudonym, derive, generalise, mask,
-    text::{TextForm, looks_like_pseudonym},
+    text::{TextForm, looks_like_pseudonym, parse},
 };
 use crate::secret::{Key32, PlainBuf};
 use crate::vault_link::FirstSight;
@@ -215,9 +215,13 @@ impl Resolver {
                         Some(made) => Ok(made),
                         None => {
                             let value = segment.scanner.value(raw, slot.shape, &mut scratch);
-                            let made = self.begin(keeper, kind, value);
-                            self.recent.put(mark, self.places.len());
-                            made
+                            if rule.already == Already::Keep && self.is_one_of(kind, value) {
+                                Ok(Made::Keep)
+                            } else {
+                                let made = self.begin(keeper, kind, value);
+                                self.recent.put(mark, self.places.len());
+                                made
+                            }
                         }
                     }
                 }
@@ -289,6 +293,12 @@ impl Resolver {
             }
             Action::Restore { kind } => Ok(self.restore(*kind, text()?)),
         }
+    }
+
+    /// Whether a value is a pseudonym of this kind, of whatever epoch, to the letter.
+    fn is_one_of(&self, kind: KindId, value: &[u8]) -> bool {
+        let prefix = &*self.job.kinds.get(kind).prefix;
+        parse(value).is_some_and(|parsed| parsed.prefix == prefix && parsed.epoch > 0)
     }
 
     fn normalise(&mut self, kind: KindId, value: &[u8]) -> Result<(), Code> {

@@ -9,7 +9,9 @@ use cryptonym::config::{
 };
 use cryptonym::gateway::Running;
 use cryptonym::gateway::metrics::Metrics;
-use cryptonym::policy::{Action, Category, Policy, RecordUnit, Redact, Rule, Selector, Unlisted};
+use cryptonym::policy::{
+    Action, Already, Category, Policy, RecordUnit, Redact, Rule, Selector, Unlisted,
+};
 use cryptonym::pseudonym::Kinds;
 
 use super::backend::Backend;
@@ -165,6 +167,7 @@ pub fn policy() -> Policy {
         special: None,
         subject: false,
         accept_frequency: false,
+        already: Already::Reject,
     };
     let rules = vec![
         rule("$.name", Action::Redact(Redact::Constant("X".into()))),

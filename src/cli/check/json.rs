@@ -84,6 +84,9 @@ fn route(route: &Route, config: &Config) -> Value {
         "query": route.query.iter().map(|q| json!({ "name": q.name, "values": q.values })).collect::<Vec<_>>(),
         "captures": route.captures,
         "cookies": route.cookies,
+        "doors": sees::around_the_body(route, config).iter().map(|(at, action, seen)| json!({
+            "at": at, "action": action, "backend_sees": seen,
+        })).collect::<Vec<_>>(),
     })
 }
 

@@ -1,7 +1,53 @@
 //! What the backend will see in a value's place.
 
-use crate::policy::{Action, Generalise, Mask, Redact, Rule, Scope};
+use crate::config::{Config, RequestBody, Route};
+use crate::policy::{
+    Action, Already, Door, Generalise, Mask, Policy, Redact, Rule, Scope, Unlisted,
+};
 use crate::pseudonym::Kinds;
+
+/// The formats that a route takes, in words.
+pub(super) fn formats(route: &Route, policy: &Policy) -> &'static str {
+    match route.format {
+        Some(format) => super::text::format_name(format),
+        None if policy.doors.has(Door::Form) && policy.reads_bodies() => {
+            "json, ndjson or form by Content-Type"
+        }
+        None if policy.doors.has(Door::Form) => "form by Content-Type",
+        None if policy.reads_bodies() => "json or ndjson by Content-Type",
+        None => "no body: it has no rule for one",
+    }
+}
+
+/// What becomes of the places around a route's body: place, action, what the backend sees.
+pub(super) fn around_the_body(
+    route: &Route,
+    config: &Config,
+) -> Vec<(String, &'static str, String)> {
+    let RequestBody::Policy(at) = route.request else {
+        return Vec::new();
+    };
+    let policy = &config.policies[at];
+    let outside = policy.rules.iter().filter(|r| r.at.door != Door::Body);
+    let mut rows: Vec<_> = outside
+        .map(|rule| {
+            let seen = example(rule, &config.kinds);
+            (rule.at.to_string(), rule.action.name(), seen)
+        })
+        .collect();
+    // Where nothing is said, what `unlisted` says; header fields pass by name only.
+    let (action, seen) = match policy.unlisted {
+        Unlisted::Reject => return rows,
+        Unlisted::Drop => ("drop", "nothing"),
+        Unlisted::Keep => ("keep", "the value as it is"),
+    };
+    for door in [Door::Query, Door::Cookie] {
+        if policy.doors.any(door).is_none() {
+            rows.push((format!("{}:*", door.name()), action, seen.to_owned()));
+        }
+    }
+    rows
+}
 
 /// An example or a description; invented values.
 pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
@@ -15,6 +61,9 @@ pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
         Action::Pseudonym { kind, scope } => {
             let prefix = &kinds.get(*kind).prefix;
             match scope {
+                Scope::Domain if rule.already == Already::Keep => {
+                    format!("{prefix}_1_… (also one that came)")
+                }
                 Scope::Domain if rule.subject => format!("{prefix}_1_… (the subject)"),
                 Scope::Domain => format!("{prefix}_1_…"),
                 Scope::Record => format!("{prefix}_0_… (random)"),

@@ -72,6 +72,7 @@ pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Json => "json",
         Format::Ndjson => "ndjson",
+        Format::Form => "form",
     }
 }
 
@@ -177,9 +178,7 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
     }
     match route.request {
         RequestBody::Policy(at) => {
-            let format = route
-                .format
-                .map_or("json or ndjson by Content-Type", format_name);
+            let format = sees::formats(route, &config.policies[at]);
             page.wrapped(
                 4,
                 &format!("request  {} ({format})", config.policies[at].name),
@@ -230,6 +229,9 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
                 .join(" or "),
         };
         page.wrapped(4, &format!("query    {}: {values}", query.name));
+    }
+    for (place, action, seen) in sees::around_the_body(route, config) {
+        page.wrapped(4, &format!("{place} → {action}: {seen}"));
     }
 }
 

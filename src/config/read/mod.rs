@@ -15,6 +15,7 @@ mod backend;
 mod bypath;
 mod care;
 mod domain;
+mod doors;
 mod egress;
 mod flows;
 mod front;

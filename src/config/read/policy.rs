@@ -2,14 +2,18 @@
 
 use super::super::raw::{Place, Table, Text};
 use super::kind::ReadKinds;
-use super::{Named, plain_name, rule, word};
-use crate::policy::{Action, Policy, PolicyError, RecordUnit, Rule, Scope, Unlisted};
+use super::{Named, doors, plain_name, rule, word};
+use crate::policy::{
+    Action, Already, Door, Policy, PolicyError, RecordUnit, Rule, Scope, Unlisted,
+};
 
 /// A policy as read: itself, and what is made of it for responses.
 pub(super) struct Read<'a> {
     pub policy: Policy,
     /// Where each rule stands.
     pub places: Vec<Place<'a>>,
+    /// Where its `at` stands.
+    pub marks: Vec<Place<'a>>,
     /// `restore-own`: only `Restore` rules, `unlisted = keep`. `None`: nothing to restore.
     pub restore: Option<Policy>,
 }
@@ -93,6 +97,7 @@ fn read<'a>(
     let count = tables.len();
     let places: Vec<_> = tables.iter().map(|t| t.place.clone()).collect();
     let marks: Vec<_> = tables.iter().map(|t| t.place_of("at")).collect();
+    let marks_of_rules = marks.clone();
     let rules: Vec<Rule> = tables
         .into_iter()
         .filter_map(|t| rule::read(t, kinds, complete))
@@ -145,6 +150,7 @@ fn read<'a>(
     Some(Read {
         policy,
         places,
+        marks: marks_of_rules,
         restore,
     })
 }
@@ -165,7 +171,7 @@ fn read_restore<'a>(
         .into_iter()
         .filter_map(|place| {
             let at = place.require("at", place.text("at"), "at = \"$..subscriber_id\"");
-            let at = at.and_then(|t| rule::selector(&t, findings));
+            let at = at.and_then(|t| doors::body_only(&t, rule::selector(&t, findings)?, findings));
             let kind = place.require("kind", place.text("kind"), "kind = \"subscriber\"");
             let kind = kind.and_then(|t| rule::kind(&t, kinds, complete, findings));
             place.finish();
@@ -202,6 +208,7 @@ fn idle_restores(
 fn own_places(rules: &[Rule]) -> Vec<Rule> {
     rules
         .iter()
+        .filter(|rule| rule.at.door == Door::Body)
         .filter_map(|rule| match rule.action {
             Action::Pseudonym {
                 kind,
@@ -220,6 +227,7 @@ fn restoring(at: crate::policy::Selector, kind: crate::pseudonym::KindId) -> Rul
         special: None,
         subject: false,
         accept_frequency: false,
+        already: Already::Reject,
     }
 }
 

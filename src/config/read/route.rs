@@ -7,13 +7,13 @@ use super::super::raw::{Place, Table, Text};
 use super::super::{
     Config, Gateway, Limits, QueryRule, Rate, RequestBody, ResponseBody, Route, Vault, WebSocket,
 };
-use super::{Named, Names, domain, policy, resolve, shorten};
+use super::{Named, Names, domain, doors, policy, resolve, shorten};
 use crate::config::diagnostic::name_hint;
-use crate::policy::RecordUnit;
+use crate::policy::{Door, RecordUnit};
 use crate::pseudonym::Kinds;
 
 mod body;
-mod head;
+pub(super) mod head;
 mod pattern;
 
 /// A route as read, with the places that later checks point at.
@@ -124,7 +124,6 @@ fn read<'a>(
     if let (Some(path), Some(_)) = (&path, &pattern) {
         paths.add(host.as_ref().map(|h| h.value), path, &methods, findings);
     }
-    let captures = captures(&table, path.as_ref(), pattern.as_deref());
     let backend = table.require("backend", table.text("backend"), "backend = \"analytics\"");
     let backend_place = backend
         .as_ref()
@@ -185,10 +184,22 @@ fn read<'a>(
             "remove it, or name a `request` policy",
         );
     }
+    let captures = captures(&table, path.as_ref(), pattern.as_deref(), read_policy);
     let query = query(&table);
     let cookies = head::cookies(&table);
     let request_headers = head::headers(&table, "request_headers");
     let response_headers = head::headers(&table, "response_headers");
+    if let Some(read) = read_policy {
+        let queries: Vec<_> = query.iter().map(|q| q.name.clone()).collect();
+        let lists = [
+            (Door::Query, "query", &*queries),
+            (Door::Path, "captures", &*captures),
+            (Door::Cookie, "cookies", &*cookies),
+            (Door::Header, "request_headers", &*request_headers),
+        ];
+        let name = name.as_ref().map_or("", |n| n.value);
+        doors::route(&table, read, name, pattern.as_deref(), &lists);
+    }
     let rate = table.table("rate", "rate").and_then(rate);
     let slow = table.boolean("slow").unwrap_or(false);
     let host_upstream = table.text("host_upstream");
@@ -258,7 +269,12 @@ fn purpose(
 
 /// Captures must be in the path, and every capture of the path must be named: an unnamed one
 /// would refuse every request.
-fn captures(table: &Table<'_>, path: Option<&Text<'_>>, pattern: Option<&[&str]>) -> Vec<String> {
+fn captures(
+    table: &Table<'_>,
+    path: Option<&Text<'_>>,
+    pattern: Option<&[&str]>,
+    policy: Option<&policy::Read<'_>>,
+) -> Vec<String> {
     let findings = table.findings();
     let named = table.texts("captures");
     let Some(pattern) = pattern else {
@@ -275,13 +291,14 @@ fn captures(table: &Table<'_>, path: Option<&Text<'_>>, pattern: Option<&[&str]>
         }
     }
     for capture in pattern {
-        if !named.iter().any(|n| n.value == *capture) {
+        let ruled = policy.is_some_and(|read| doors::takes_capture(&read.policy, capture));
+        if !ruled && !named.iter().any(|n| n.value == *capture) {
             let place = path.map_or_else(|| table.place.clone(), |p| p.place.clone());
             findings.error(
                 &place,
                 format!("capture `{capture}` is not named: every request would be refused"),
                 format!(
-                    "write captures = [\"{capture}\"] if it identifies nobody: it passes as it is"
+                    "write captures = [\"{capture}\"] if it identifies nobody: it passes as it is; else have the policy say what becomes of path:{capture}"
                 ),
             );
         }

@@ -2,9 +2,11 @@
 
 use super::super::raw::{Findings, Table, Text};
 use super::kind::ReadKinds;
-use super::word;
+use super::{doors, word};
 use crate::config::diagnostic::name_hint;
-use crate::policy::{Action, Category, Generalise, Mask, Redact, Rule, Scope, Selector, Special};
+use crate::policy::{
+    Action, Already, Category, Generalise, Mask, Redact, Rule, Scope, Selector, Special,
+};
 use crate::pseudonym::{Class, KindId};
 
 /// What each action may be given beside `at`, `category`, `special`, `action` and `subject`.
@@ -14,7 +16,7 @@ const OPTIONS: [(&str, &[&str]); 7] = [
     ("reject", &[]),
     ("redact", &["value"]),
     ("mask", &["first", "last", "with"]),
-    ("pseudonym", &["kind", "scope", "accept"]),
+    ("pseudonym", &["kind", "scope", "accept", "already"]),
     ("generalise", &["to", "width", "top", "v4", "v6"]),
 ];
 
@@ -24,7 +26,7 @@ const LATER: [&str; 6] = ["seal", "digits", "like", "date-shift", "scrub", "rest
 pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> Option<Rule> {
     let findings = table.findings();
     let at = table.require("at", table.text("at"), "at = \"$.subscriber_id\"");
-    let at = at.and_then(|t| selector(&t, findings));
+    let selector = at.as_ref().and_then(|t| self::selector(t, findings));
     let category = table.require(
         "category",
         table.text("category"),
@@ -44,6 +46,7 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
         .and_then(|t| action(t, &table, kinds, complete));
     let subject = table.boolean("subject").unwrap_or(false);
     let accept = accept(&table);
+    let already = already(&table, action.as_ref());
     if let Some(name) = &named {
         misplaced(&table, name);
     }
@@ -62,14 +65,18 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
         );
     }
     check_pseudonym(&table, action.as_ref(), kinds, subject, accept);
+    if let (Some(at), Some(selector), Some(action)) = (&at, &selector, &action) {
+        doors::rule(&table, at, selector, action);
+    }
     table.finish();
     Some(Rule {
-        at: at?,
+        at: selector?,
         action: action?,
         category: Some(category?),
         special: special.map_or(Some(None), |s| s.map(Some))?,
         subject,
         accept_frequency: accept,
+        already: already?,
     })
 }
 
@@ -81,7 +88,7 @@ pub(super) fn selector(text: &Text<'_>, findings: &Findings) -> Option<Selector>
             let place = text.place.inside(text.value, e.offset);
             let hint = e
                 .hint
-                .unwrap_or("$.name, $['a name'], $.list[*].name, $..name, $..*");
+                .unwrap_or("$.name, $['a name'], $.list[*].name, $..name, $..*; query:name");
             findings.error(&place, e.message, hint);
             None
         }
@@ -237,6 +244,29 @@ fn generalise(table: &Table<'_>) -> Option<Generalise> {
             }
         }
     })
+}
+
+/// `already = "keep"`; `None` where it is wrong.
+fn already(table: &Table<'_>, action: Option<&Action>) -> Option<Already> {
+    let Some(text) = table.text("already") else {
+        return Some(Already::Reject);
+    };
+    let words = [("reject", Already::Reject), ("keep", Already::Keep)];
+    let already = word(&text, "answer to pseudonyms", &words, table.findings())?;
+    if let Some(Action::Pseudonym {
+        scope: Scope::Record,
+        ..
+    }) = action
+        && already == Already::Keep
+    {
+        table.findings().error(
+            &text.place,
+            "a token is random each time: nobody can ask by one",
+            "remove `already`, or `scope`",
+        );
+        return None;
+    }
+    Some(already)
 }
 
 /// `accept = "frequency"`

@@ -160,7 +160,7 @@ impl Body for Answer {
             },
             Kind::Stream(pieces) => match ready!(pieces.poll_recv(cx)) {
                 Some(Piece::Chunk(chunk)) => (Some(chunk), false),
-                Some(Piece::End) => (None, true),
+                Some(Piece::End(_)) => (None, true),
                 None => return me.break_off(),
             },
         };

@@ -29,10 +29,12 @@ pub fn request(headers: &HeaderMap, format: Option<Format>) -> Result<Format, Fa
 
 /// The format of a response body; `None` where there is nothing to restore in it.
 pub fn response(headers: &HeaderMap, format: Option<Format>) -> Option<Format> {
-    match headers.get(header::CONTENT_TYPE) {
+    let format = match headers.get(header::CONTENT_TYPE) {
         Some(value) => named(value).ok().flatten(),
         None => format,
-    }
+    };
+    // Restore places are places of JSON.
+    format.filter(|format| *format != Format::Form)
 }
 
 /// No content coding, or the one that changes nothing.
@@ -74,6 +76,8 @@ fn named(value: &HeaderValue) -> Result<Option<Format>, ()> {
         .any(|k| is(k))
         {
             Some(Format::Ndjson)
+        } else if is("application/x-www-form-urlencoded") {
+            Some(Format::Form)
         } else {
             None
         },
@@ -107,6 +111,7 @@ mod tests {
         assert_eq!(of(&[], None), Err(Code::MediaType));
         assert_eq!(of(&[], Some(Format::Ndjson)), Ok(Format::Ndjson));
         let form = ("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(of(&[form], None), Ok(Format::Form));
         assert_eq!(of(&[form], Some(Format::Ndjson)), Ok(Format::Ndjson));
         let json = ("content-type", "application/json");
         assert_eq!(of(&[json, json], None), Err(Code::MediaType));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -21,6 +22,8 @@ use crate::gateway::story::Story;
 /// A request body on its way.
 pub struct Outgoing {
     kind: Kind,
+    /// Behind the last chunk.
+    trailers: Option<Box<HeaderMap>>,
     delivery: Option<Arc<Delivery>>,
     story: Arc<Story>,
 }
@@ -30,6 +33,8 @@ enum Kind {
     Held(Bytes),
     Pass(Reader),
     Stream(mpsc::Receiver<Piece>),
+    /// All of it has gone but the trailers.
+    Trailing,
 }
 
 impl Outgoing {
@@ -57,9 +62,23 @@ impl Outgoing {
     fn new(kind: Kind, story: Arc<Story>) -> Self {
         Self {
             kind,
+            trailers: None,
             delivery: None,
             story,
         }
+    }
+
+    /// The same with trailers behind it, which must be announced; an empty body takes none.
+    pub fn with_trailers(mut self, trailers: Option<HeaderMap>) -> Self {
+        if matches!(self.kind, Kind::Held(_)) {
+            self.trailers = trailers.map(Box::new);
+        }
+        self
+    }
+
+    /// Whether trailers may come behind it.
+    pub fn may_trail(&self) -> bool {
+        self.trailers.is_some() || matches!(self.kind, Kind::Stream(_))
     }
 
     /// Binds the body to the connection it will travel on.
@@ -74,7 +93,12 @@ impl Outgoing {
     pub fn copy(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty(self.story.clone())),
-            Kind::Held(bytes) => Some(Self::held(bytes.clone(), self.story.clone())),
+            Kind::Held(bytes) => {
+                let copy = Self::held(bytes.clone(), self.story.clone());
+                Some(copy.with_trailers(self.trailers.as_deref().cloned()))
+            }
+            // Part of it has gone.
+            Kind::Trailing => None,
             Kind::Pass(_) | Kind::Stream(_) => None,
         }
     }
@@ -119,9 +143,14 @@ impl Body for Outgoing {
             Kind::Empty => return Poll::Ready(None),
             Kind::Held(bytes) => {
                 let whole = std::mem::take(bytes);
-                me.end();
+                if me.trailers.is_some() {
+                    me.kind = Kind::Trailing;
+                } else {
+                    me.end();
+                }
                 return Poll::Ready(Some(Ok(Frame::data(whole))));
             }
+            Kind::Trailing => None,
             Kind::Pass(reader) => {
                 let Poll::Ready(next) = reader.poll_next(cx) else {
                     me.story.moves(true);
@@ -144,7 +173,10 @@ impl Body for Outgoing {
             }
             Kind::Stream(pieces) => match pieces.poll_recv(cx) {
                 Poll::Ready(Some(Piece::Chunk(chunk))) => Some(chunk),
-                Poll::Ready(Some(Piece::End)) => None,
+                Poll::Ready(Some(Piece::End(trailers))) => {
+                    me.trailers = trailers;
+                    None
+                }
                 Poll::Ready(None) => return Poll::Ready(Some(Err(me.break_off()))),
                 Poll::Pending => {
                     me.story.moves(true);
@@ -160,7 +192,8 @@ impl Body for Outgoing {
             }
             None => {
                 me.end();
-                Poll::Ready(None)
+                let trailers = me.trailers.take();
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))))
             }
         }
     }
@@ -172,11 +205,13 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
+            // Only chunks have trailers.
+            _ if self.trailers.is_some() => SizeHint::new(),
             Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Pass(reader) => reader
                 .exact()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
-            Kind::Stream(_) => SizeHint::new(),
+            Kind::Stream(_) | Kind::Trailing => SizeHint::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One peer's body: its data, its end, its silence.
 //!
 //! What enters: hyper's body. What leaves: non-empty chunks, then `None`. Trailers are dropped
-//! unless somebody asks for them: they are a side door that no policy can list yet. What can never happen: waiting longer than
+//! unless somebody asks for them: they are a side door. What can never happen: waiting longer than
 //! `body_idle_time` for a peer that has gone quiet, or on and on for a client that brings less than
 //! `body_rate`, or a cut body that looks ended.
 
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::Entry;
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -81,6 +82,19 @@ impl Reader {
     /// What came behind the last chunk, if somebody wanted it.
     pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
         self.trailers.take()
+    }
+
+    /// Those of them that were asked for by name, if there are any.
+    pub fn passing_trailers(&mut self) -> Option<HeaderMap> {
+        let mut kept = self.trailers.take()?;
+        let mut passing = HeaderMap::new();
+        for name in &kept.listed {
+            if let Entry::Occupied(values) = kept.came.entry(name) {
+                let (name, values) = values.remove_entry_mult();
+                passing.extend(values.map(|value| (name.clone(), value)));
+            }
+        }
+        (!passing.is_empty()).then_some(passing)
     }
 
     fn limits(&self) -> &Limits {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -23,7 +24,8 @@ use crate::rewrite::{Ahead, Rewriter};
 /// What travels in the channel. A channel that closes without `End` is a body broken off.
 pub enum Piece {
     Chunk(Bytes),
-    End,
+    /// With the trailers that pass.
+    End(Option<Box<HeaderMap>>),
 }
 
 /// A pump at work; dropped, it stops, and its body is broken off.
@@ -111,7 +113,8 @@ async fn pump(
     if reader.is_of_client() {
         story.rewrote(rewrite.summary());
     }
-    let _ = to.send(Piece::End).await;
+    let trailers = reader.passing_trailers().map(Box::new);
+    let _ = to.send(Piece::End(trailers)).await;
     Ok(())
 }
 

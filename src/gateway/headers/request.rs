@@ -30,6 +30,7 @@ fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
     Some(HeaderValue::from_static(match format {
         Format::Json => "application/json",
         Format::Ndjson => "application/x-ndjson",
+        Format::Form => "application/x-www-form-urlencoded",
     }))
 }
 
@@ -51,7 +52,12 @@ pub fn build(
         forwarded::forwarded(route.config.host.as_deref()),
     );
     to.insert(header::VIA, forwarded::via(version));
-    if let Some(cookies) = cookie::request(&from, &route.config.cookies) {
+    let cookies = match &route.doors {
+        // They have been looked at, and joined.
+        Some(doors) if doors.settles_cookies => from.remove(header::COOKIE),
+        _ => cookie::request(&from, &route.config.cookies),
+    };
+    if let Some(cookies) = cookies {
         to.insert(header::COOKIE, cookies);
     }
     if has_body

@@ -78,7 +78,7 @@ pub fn build(
             continue;
         }
         if *name == header::SET_COOKIE {
-            if cookie::may_set(&value, &route.config.cookies) {
+            if cookie::may_set(&value, &route.set_cookies) {
                 to.append(header::SET_COOKIE, value);
             }
         } else if *name == header::LOCATION || *name == header::CONTENT_LOCATION {

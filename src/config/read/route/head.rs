@@ -31,6 +31,28 @@ const OWN_FIELDS: [&str; 20] = [
     "x-real-ip",
 ];
 
+/// Whether a rule may say what becomes of this field (in lower case): the gateway does not make,
+/// drop or judge it itself.
+pub(in crate::config::read) fn may_be_ruled(name: &str) -> bool {
+    const JUDGED: [&str; 13] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "content-type",
+        "cookie",
+        "http2-settings",
+        "keep-alive",
+        "range",
+        "set-cookie",
+        "traceparent",
+        "tracestate",
+        "via",
+        "x-forwarded-prefix",
+    ];
+    let conditional = name.starts_with("if-") || name.starts_with("sec-websocket-");
+    !(conditional || JUDGED.contains(&name) || OWN_FIELDS.contains(&name))
+}
+
 /// An exact host without a port.
 pub(super) fn host(text: &Text<'_>, findings: &Findings) -> bool {
     let hint = if text.value.contains('*') {
