@@ -102,8 +102,10 @@ fn gateway(backend: &Backend) -> Gateway {
         streams,
         form,
     ];
-    let mut limits = Limits::default();
-    limits.hold = 16 * 1024;
+    let limits = Limits {
+        hold: 16 * 1024,
+        ..Limits::default()
+    };
     let mut config = config(&certificates, backend, routes, limits);
     config.policies = vec![
         policy("reject", Unlisted::Reject, &rules()),
@@ -941,7 +943,6 @@ async fn formats_05_queries_by_pseudonym_pass_and_identifiers_are_rewritten() {
         head.split(' ').nth(1),
         Some(&*format!("/results?subscriber={subscriber}"))
     );
-    drop(next);
     assert!(backend.saw_nothing());
 
     installation.start_vault();

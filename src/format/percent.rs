@@ -11,7 +11,7 @@ pub(super) fn decode(raw: &[u8], plus: bool, out: &mut Vec<u8>) {
     while let Some(at) = rest.iter().position(|b| matches!(b, b'%' | b'+')) {
         out.extend_from_slice(&rest[..at]);
         let escape = (rest[at] == b'%').then(|| rest.get(at + 1..at + 3));
-        let byte = escape.flatten().and_then(|digits| byte(digits));
+        let byte = escape.flatten().and_then(byte);
         match byte {
             Some(byte) => {
                 out.push(byte);
