@@ -35,7 +35,6 @@ use super::{head, rescue::of_request, upstream, websocket};
 use crate::config::WebSocket;
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
-use crate::rewrite::head::StillDurable;
 
 /// One request, one answer.
 pub async fn exchange(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
@@ -75,7 +74,7 @@ async fn forward(
     if let Some(rate) = &route.rate {
         rate.take(conn.client).map_err(Refused::later)?;
     }
-    let granted = plan::grant(
+    let (granted, looked) = plan::grant(
         shared,
         route,
         peer,
@@ -86,17 +85,17 @@ async fn forward(
     )?;
     let authority = head.authority.to_owned();
     let upgrade = head.upgrade;
-    let Granted { plan, own, doors } = granted;
-    // What the head says is durable before the body is asked for.
-    let still = match doors {
-        // Boxed: it is rare, and the future of an exchange lives in every stream.
-        Some(looked) => Box::pin(settle(story, looked, &mut parts)).await?,
-        None => None,
+    // What the head says is durable before the body is asked for. Boxed, with what waits for it:
+    // it is rare, and the future of an exchange lives in every stream.
+    let granted = match looked {
+        Some(looked) => Box::pin(settle(story, *looked, granted, &mut parts)).await?,
+        None => granted,
     };
     let mut switch = match upgrade {
         true => Some(websocket::Asked::read(&mut parts, shared, route)?),
         false => None,
     };
+    let Granted { plan, own } = granted;
 
     // The body: rewritten and durable whole, or its beginning, or not looked at.
     let (prepared, _held) = match plan {
@@ -110,10 +109,6 @@ async fn forward(
     };
     if let (Some(own), Some(peer)) = (&own, peer) {
         respond::charge(shared, own, peer)?;
-    }
-
-    if let Some(still) = still {
-        still.check()?;
     }
 
     // Upstream.
@@ -184,12 +179,16 @@ async fn forward(
 /// Puts what the policy says of a head into it.
 async fn settle(
     story: &Arc<Story>,
-    looked: Box<Looked>,
+    looked: Looked,
+    mut granted: Granted,
     parts: &mut Parts,
-) -> Result<Option<StillDurable>, Fault> {
+) -> Result<Granted, Fault> {
     let (summary, still) = looked.settle(parts).await?;
     story.rewrote(summary);
-    Ok(still)
+    if let (Plan::Rewrite { rewrite, .. }, Some(still)) = (&mut granted.plan, still) {
+        rewrite.goes_after(still);
+    }
+    Ok(granted)
 }
 
 /// A body that is ready to go, or whose beginning is.

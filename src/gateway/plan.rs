@@ -43,13 +43,12 @@ pub enum Plan {
 /// Everything that one exchange was granted.
 pub struct Granted {
     pub plan: Plan,
-    /// The head's own places, answered and not yet durable.
-    pub doors: Option<Box<Looked>>,
     /// Where a `restore-own` route remembers what this client sent.
     pub own: Option<Arc<OwnIdentifiers>>,
 }
 
-/// Grants or refuses, before the body is polled.
+/// Grants or refuses, before the body is polled. Beside it: the head's own places, answered and
+/// not yet durable.
 ///
 /// # Errors
 /// [`Code::ClientCertificate`], `UnlistedPlace`, `QueryNotAllowed`, `BadRequest`, `MediaType`,
@@ -62,7 +61,7 @@ pub fn grant(
     parts: &Parts,
     body: &Reader,
     trace: Option<&Arc<Trace>>,
-) -> Result<Granted, Fault> {
+) -> Result<(Granted, Option<Box<Looked>>), Fault> {
     let config = &route.config;
     let restores = matches!(config.response, ResponseBody::RestoreOwn(_));
     // The vault's people are no clients, even where one CA has signed for both.
@@ -84,7 +83,7 @@ pub fn grant(
         None => None,
     };
     let plan = plan(shared, route, parts, body, own.as_ref(), trace)?;
-    Ok(Granted { plan, doors, own })
+    Ok((Granted { plan, own }, doors))
 }
 
 fn plan(

@@ -58,6 +58,8 @@ pub struct Rewriter {
     /// Bytes of the body before the window.
     base: u64,
     poisoned: bool,
+    /// What goes before it.
+    head: Option<Box<head::StillDurable>>,
 }
 
 /// What a finished body held, for log and metrics.
@@ -87,7 +89,14 @@ impl Rewriter {
             found: Found::default(),
             base: 0,
             poisoned: false,
+            head: None,
         }
+    }
+
+    /// Its head was durable before the body was asked for. That may have taken long: it is asked
+    /// about again when the body's beginning may leave.
+    pub fn goes_after(&mut self, head: head::StillDurable) {
+        self.head = Some(Box::new(head));
     }
 
     /// The same, counting what each rule of the policy does.
@@ -158,7 +167,10 @@ impl Rewriter {
             out.extend_from_slice(&held.await?);
             self.poisoned = false;
         }
-        Ok(())
+        match &self.head {
+            Some(head) => head.check(),
+            None => Ok(()),
+        }
     }
 
     /// Appends a segment to `out`; it may leave when what this gives has resolved.

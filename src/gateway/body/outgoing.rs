@@ -22,19 +22,18 @@ use crate::gateway::story::Story;
 /// A request body on its way.
 pub struct Outgoing {
     kind: Kind,
-    /// Behind the last chunk.
-    trailers: Option<Box<HeaderMap>>,
     delivery: Option<Arc<Delivery>>,
     story: Arc<Story>,
 }
 
 enum Kind {
     Empty,
-    Held(Bytes),
+    /// With trailers behind it, perhaps.
+    Held(Bytes, Option<Box<HeaderMap>>),
     Pass(Reader),
     Stream(mpsc::Receiver<Piece>),
-    /// All of it has gone but the trailers.
-    Trailing,
+    /// All of it has gone but these.
+    Trailing(Box<HeaderMap>),
 }
 
 impl Outgoing {
@@ -46,7 +45,7 @@ impl Outgoing {
         let kind = if bytes.is_empty() {
             Kind::Empty
         } else {
-            Kind::Held(bytes)
+            Kind::Held(bytes, None)
         };
         Self::new(kind, story)
     }
@@ -62,7 +61,6 @@ impl Outgoing {
     fn new(kind: Kind, story: Arc<Story>) -> Self {
         Self {
             kind,
-            trailers: None,
             delivery: None,
             story,
         }
@@ -70,15 +68,15 @@ impl Outgoing {
 
     /// The same with trailers behind it, which must be announced; an empty body takes none.
     pub fn with_trailers(mut self, trailers: Option<HeaderMap>) -> Self {
-        if matches!(self.kind, Kind::Held(_)) {
-            self.trailers = trailers.map(Box::new);
+        if let Kind::Held(_, behind) = &mut self.kind {
+            *behind = trailers.map(Box::new);
         }
         self
     }
 
     /// Whether trailers may come behind it.
     pub fn may_trail(&self) -> bool {
-        self.trailers.is_some() || matches!(self.kind, Kind::Stream(_))
+        matches!(self.kind, Kind::Held(_, Some(_)) | Kind::Stream(_))
     }
 
     /// Binds the body to the connection it will travel on.
@@ -93,12 +91,12 @@ impl Outgoing {
     pub fn copy(&self) -> Option<Self> {
         match &self.kind {
             Kind::Empty => Some(Self::empty(self.story.clone())),
-            Kind::Held(bytes) => {
+            Kind::Held(bytes, behind) => {
                 let copy = Self::held(bytes.clone(), self.story.clone());
-                Some(copy.with_trailers(self.trailers.as_deref().cloned()))
+                Some(copy.with_trailers(behind.as_deref().cloned()))
             }
             // Part of it has gone.
-            Kind::Trailing => None,
+            Kind::Trailing(_) => None,
             Kind::Pass(_) | Kind::Stream(_) => None,
         }
     }
@@ -141,16 +139,15 @@ impl Body for Outgoing {
         }
         let chunk = match &mut me.kind {
             Kind::Empty => return Poll::Ready(None),
-            Kind::Held(bytes) => {
+            Kind::Held(bytes, behind) => {
                 let whole = std::mem::take(bytes);
-                if me.trailers.is_some() {
-                    me.kind = Kind::Trailing;
-                } else {
-                    me.end();
+                match behind.take() {
+                    Some(trailers) => me.kind = Kind::Trailing(trailers),
+                    None => me.end(),
                 }
                 return Poll::Ready(Some(Ok(Frame::data(whole))));
             }
-            Kind::Trailing => None,
+            Kind::Trailing(_) => None,
             Kind::Pass(reader) => {
                 let Poll::Ready(next) = reader.poll_next(cx) else {
                     me.story.moves(true);
@@ -174,7 +171,9 @@ impl Body for Outgoing {
             Kind::Stream(pieces) => match pieces.poll_recv(cx) {
                 Poll::Ready(Some(Piece::Chunk(chunk))) => Some(chunk),
                 Poll::Ready(Some(Piece::End(trailers))) => {
-                    me.trailers = trailers;
+                    if let Some(trailers) = trailers {
+                        me.kind = Kind::Trailing(trailers);
+                    }
                     None
                 }
                 Poll::Ready(None) => return Poll::Ready(Some(Err(me.break_off()))),
@@ -191,9 +190,12 @@ impl Body for Outgoing {
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
             None => {
+                let ended = std::mem::replace(&mut me.kind, Kind::Empty);
                 me.end();
-                let trailers = me.trailers.take();
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))))
+                Poll::Ready(match ended {
+                    Kind::Trailing(trailers) => Some(Ok(Frame::trailers(*trailers))),
+                    _ => None,
+                })
             }
         }
     }
@@ -206,12 +208,12 @@ impl Body for Outgoing {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             // Only chunks have trailers.
-            _ if self.trailers.is_some() => SizeHint::new(),
-            Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Held(_, Some(_)) => SizeHint::new(),
+            Kind::Held(bytes, None) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Pass(reader) => reader
                 .exact()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
-            Kind::Stream(_) | Kind::Trailing => SizeHint::new(),
+            Kind::Stream(_) | Kind::Trailing(_) => SizeHint::new(),
         }
     }
 }
