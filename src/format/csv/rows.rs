@@ -17,15 +17,17 @@
 //! dropped one takes the delimiter before it; until then it takes everything up to the next field
 //! that stays, or up to the row's end.
 
+mod faults;
+mod fields;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::Dialect;
 use super::columns::{Columns, Whole};
-use super::{Dialect, text};
-use crate::error::{Code, Fault, Stage};
+use crate::error::{Code, Fault};
 use crate::format::simd::{Index, Marks};
-use crate::format::{Found, Options, Shape, Slot};
-use crate::policy::plan::Scalar;
+use crate::format::{Found, Options};
 use crate::policy::{Policy, RuleId};
 
 /// Windows shorter than this are not worth an index.
@@ -360,209 +362,6 @@ impl<const TSV: bool> Rows<TSV> {
         // The last row needs no line end.
         self.end_field(end, window, found)?;
         self.end_row(end, end, self.ends.unwrap_or(Ends::Feed), found)
-    }
-
-    // --- fields and rows
-
-    /// A field ends before `end`.
-    fn end_field(&mut self, end: usize, window: &[u8], found: &mut Found) -> Result<(), Raise> {
-        let start = self.field;
-        let quoted = !TSV && matches!(self.state, State::Closed(_));
-        let shape = match (quoted, self.escaped) {
-            (_, true) => Shape::Escaped,
-            (true, false) => Shape::Text,
-            (false, false) => Shape::Bare,
-        };
-        let nothing = end == start || (shape == Shape::Text && end - start == 2) || self.null;
-        (self.state, self.escaped, self.null) = (State::Plain, false, false);
-        if self.columns.whole != Whole::Enter {
-            return Ok(());
-        }
-        let header = self.phase == Phase::Header;
-        let column = if header {
-            let mut scratch = Vec::new();
-            let raw = &window[start..end];
-            let name = if TSV {
-                text::tsv_value(raw, shape, &mut scratch)
-            } else {
-                text::csv_value(raw, shape, &mut scratch)
-            };
-            let many = Raise::new(Code::TooManyColumns, start, end);
-            self.columns.name(&self.policy.plan, name).ok_or(many)?
-        } else {
-            self.columns.get(self.column)
-        };
-        // A field in a column that is refused is refused, unless there is nothing in it; the
-        // column itself is refused by its name.
-        let seen = if header { end } else { start + 1 };
-        match column.scalar {
-            Scalar::Drop => self.drop_field(start, end, column.rule, found),
-            Scalar::Reject if header || end > start => {
-                return Err(Raise::new(Code::RejectedPlace, start, seen));
-            }
-            Scalar::Unlisted if header || end > start => {
-                return Err(Raise::new(Code::UnlistedPlace, start, seen));
-            }
-            Scalar::Slot | Scalar::SlotText if !header && !nothing => {
-                if end - start > self.options.value {
-                    return Err(Raise::new(Code::ValueTooLarge, end, end));
-                }
-                self.survive(start, found);
-                let rule = column.rule;
-                self.push(start, end, shape, rule, found);
-            }
-            _ => self.survive(start, found),
-        }
-        Ok(())
-    }
-
-    /// The field at `start` stays.
-    #[inline(always)]
-    pub(super) fn survive(&mut self, start: usize, found: &mut Found) {
-        if !self.survivor {
-            self.survivor = true;
-            self.end_extent(start, found);
-        }
-    }
-
-    /// The field is left out, with a separator.
-    pub(super) fn drop_field(&mut self, start: usize, end: usize, rule: RuleId, found: &mut Found) {
-        if self.survivor {
-            self.push(start - 1, end, Shape::Extent, rule, found);
-        } else {
-            self.extent.get_or_insert((start, rule));
-        }
-    }
-
-    pub(super) fn end_extent(&mut self, end: usize, found: &mut Found) {
-        if let Some((start, rule)) = self.extent.take()
-            && start != end
-        {
-            self.push(start, end, Shape::Extent, rule, found);
-        }
-    }
-
-    /// A row ends before `end`, the next one starts at `next`.
-    fn end_row(
-        &mut self,
-        end: usize,
-        next: usize,
-        ends: Ends,
-        found: &mut Found,
-    ) -> Result<(), Raise> {
-        if end - self.row > self.options.record {
-            return Err(Raise::new(Code::RecordTooLarge, end, end));
-        }
-        if self.phase == Phase::Header && !self.survivor && self.columns.whole == Whole::Enter {
-            // Every column is left out: rows of nothing would be blank lines.
-            self.columns.whole = Whole::Drop;
-            self.columns.rule = self.extent.take().map_or(RuleId::UNLISTED, |e| e.1);
-        }
-        if self.columns.whole == Whole::Drop {
-            let rule = self.columns.rule;
-            self.push(self.row, next, Shape::Extent, rule, found);
-        } else {
-            self.end_extent(end, found);
-        }
-        if self.phase == Phase::Header {
-            self.phase = Phase::Body;
-            self.drops = self.columns.drops();
-        } else {
-            // A blank line is no record.
-            self.records += u64::from(end != self.row);
-        }
-        self.ends = Some(ends);
-        self.state = State::Plain;
-        (self.row, self.field, self.column) = (next, next, 0);
-        self.survivor = !self.drops;
-        Ok(())
-    }
-
-    #[inline(always)]
-    pub(super) fn push(
-        &mut self,
-        start: usize,
-        end: usize,
-        shape: Shape,
-        rule: RuleId,
-        found: &mut Found,
-    ) {
-        found.slots.push(Slot {
-            start,
-            end,
-            rule,
-            shape,
-            record: self.records,
-        });
-    }
-
-    /// A blank line where the header is due: some readers pass over it, others take it for a
-    /// column without a name.
-    fn nameless(&self, at: usize) -> bool {
-        self.phase == Phase::Header && at == self.row
-    }
-
-    // --- faults
-
-    #[cold]
-    fn malformed(&self, at: usize, seen: usize) -> Raise {
-        let code = if TSV {
-            Code::MalformedTsv
-        } else {
-            Code::MalformedCsv
-        };
-        Raise::new(code, at, seen)
-    }
-
-    /// The fault that could be seen first: a bound that was passed before `walked` failed, a
-    /// field where none may be.
-    fn settle(&self, walked: Result<(), Raise>, last: bool) -> Result<(), Raise> {
-        let (seen, walked) = match (walked, self.state) {
-            (Ok(()), _) if last => return Ok(()),
-            (Ok(()), State::Return(at)) => (at, None),
-            (Ok(()), _) => (self.looked, None),
-            (Err(raise), _) => (raise.seen, Some(raise)),
-        };
-        if self.phase == Phase::Start || matches!(self.columns.whole, Whole::Refuse(_)) {
-            return walked.map_or(Ok(()), Err);
-        }
-        let inside = self.phase == Phase::Body
-            && self.columns.whole == Whole::Enter
-            && !matches!(self.state, State::Return(_));
-        let first = |code, at| Raise {
-            code,
-            at,
-            seen: at + 1,
-        };
-        let field = match self.columns.get(self.column).scalar {
-            _ if !inside => None,
-            Scalar::Reject => Some(first(Code::RejectedPlace, self.field)),
-            Scalar::Unlisted => Some(first(Code::UnlistedPlace, self.field)),
-            Scalar::Slot | Scalar::SlotText => {
-                Some(first(Code::ValueTooLarge, self.field + self.options.value))
-            }
-            Scalar::Pass | Scalar::Drop => None,
-        };
-        let record = first(Code::RecordTooLarge, self.row + self.options.record);
-        let bounds = field.into_iter().chain([record]);
-        let all = bounds.filter(|raise| raise.at < seen).chain(walked);
-        all.min_by_key(|raise| raise.seen).map_or(Ok(()), Err)
-    }
-
-    #[cold]
-    fn fault(&self, raise: Raise) -> Fault {
-        let place = match (raise.code, self.phase) {
-            // How far the walk got into the record must not show.
-            (Code::RecordTooLarge, _) | (_, Phase::Start) => String::from("$"),
-            (_, _) if self.columns.whole != Whole::Enter => String::from("$"),
-            (Code::UnlistedPlace | Code::RejectedPlace, _) | (_, Phase::Body) => {
-                self.columns.place(&self.policy.plan, self.column)
-            }
-            (_, Phase::Header) => String::from("$"),
-        };
-        Fault::new(raise.code, Stage::Scan)
-            .at(self.base + raise.at as u64)
-            .place(place)
     }
 
     /// Moves every position to the new window. What is held begins with the row.
