@@ -97,7 +97,7 @@ fn plan(
         RequestBody::Opaque => return Ok(Plan::Pass),
         RequestBody::Policy(policy) => policy,
     };
-    let format = media::request(&parts.headers, route.config.format)?;
+    let format = media::request(&parts.headers, route.config.format, route.config.rows)?;
     let hold = shared.limits.hold;
     let length = body
         .exact()
