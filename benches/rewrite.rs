@@ -12,7 +12,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cryptonym::config::Format;
-use cryptonym::format::{Form, Found, Json, Ndjson, Options, Scanner, splice as splice_in};
+use cryptonym::format::{
+    Csv, Form, Found, Json, Ndjson, Options, Scanner, Tsv, splice as splice_in,
+};
 use cryptonym::policy::Unlisted;
 
 #[allow(dead_code)] // `scan` uses all of it.
@@ -83,6 +85,8 @@ fn splice(c: &mut Criterion) {
             Format::Json => Box::new(Json::new(policy, options)),
             Format::Form => Box::new(Form::new(policy, options)),
             Format::Ndjson => Box::new(Ndjson::new(policy, options)),
+            Format::Csv(dialect) => Box::new(Csv::new(policy, options, dialect)),
+            Format::Tsv { header } => Box::new(Tsv::new(policy, options, header)),
         };
         let mut slots = Vec::new();
         scanning::scan(

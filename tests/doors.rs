@@ -789,7 +789,7 @@ async fn formats_05_queries_by_pseudonym_pass_and_identifiers_are_rewritten() {
     for line in [
         "path:id → pseudonym: sub_1_… (also one that came)",
         "query:page → keep: the value as it is",
-        "json, ndjson or form by Content-Type",
+        "json, ndjson, csv, tsv or form by Content-Type",
     ] {
         assert!(shown.contains(line), "{line} is not in\n{shown}");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Egress, Original, Transparent};
+use crate::format::csv::Dialect;
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -364,6 +365,7 @@ pub struct Route {
     pub response: ResponseBody,
     pub websocket: WebSocket,
     pub format: Option<Format>,
+    pub rows: Rows,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
     pub client_certificate: bool,
@@ -449,6 +451,28 @@ pub enum Format {
     Ndjson,
     /// `application/x-www-form-urlencoded`
     Form,
+    Csv(Dialect),
+    /// Tab-separated, with backslash escapes; `header`: the first row names the columns.
+    Tsv {
+        header: bool,
+    },
+}
+
+/// How a route's rows are written, where the format or the media type says that there are rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub csv: Dialect,
+    /// A TSV body's first row names the columns.
+    pub tsv_header: bool,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self {
+            csv: Dialect::default(),
+            tsv_header: true,
+        }
+    }
 }
 
 /// `[limits]`: the configurable part of `limits.rs`.

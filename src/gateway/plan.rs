@@ -106,7 +106,7 @@ fn plan(
         RequestBody::Opaque => return Ok(Plan::Pass),
         RequestBody::Policy(policy) => policy,
     };
-    let format = media::request(&parts.headers, route.config.format)?;
+    let format = media::request(&parts.headers, route.config.format, route.config.rows)?;
     if route.config.format.is_none() && !speaks_of(&shared.policies[policy], format) {
         return Err(refuse(Code::MediaType));
     }

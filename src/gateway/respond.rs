@@ -122,7 +122,8 @@ fn restorable(parts: &Parts, route: &Route) -> Result<Option<Format>, Fault> {
     if parts.status == StatusCode::PARTIAL_CONTENT || !media::is_plain(&parts.headers) {
         return Err(Fault::new(Code::ResponseRefused, Stage::Receive));
     }
-    Ok(media::response(&parts.headers, route.config.format))
+    let route = &route.config;
+    Ok(media::response(&parts.headers, route.format, route.rows))
 }
 
 /// Puts the client's own identifiers back: whole where the answer is small, else as it comes.

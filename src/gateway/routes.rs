@@ -312,6 +312,7 @@ pub(crate) mod tests {
             response: ResponseBody::Pass,
             websocket: config::WebSocket::Refuse,
             format: None,
+            rows: config::Rows::default(),
             stream: false,
             client_certificate: false,
             query: vec![],

@@ -11,10 +11,10 @@ pub(super) fn formats(route: &Route, policy: &Policy) -> &'static str {
     match route.format {
         Some(format) => super::text::format_name(format),
         None if policy.doors.has(Door::Form) && policy.reads_bodies() => {
-            "json, ndjson or form by Content-Type"
+            "json, ndjson, csv, tsv or form by Content-Type"
         }
         None if policy.doors.has(Door::Form) => "form by Content-Type",
-        None if policy.reads_bodies() => "json or ndjson by Content-Type",
+        None if policy.reads_bodies() => "json, ndjson, csv or tsv by Content-Type",
         None => "no body: it has no rule for one",
     }
 }

@@ -73,6 +73,8 @@ pub(super) fn format_name(format: Format) -> &'static str {
         Format::Json => "json",
         Format::Ndjson => "ndjson",
         Format::Form => "form",
+        Format::Csv(_) => "csv",
+        Format::Tsv { .. } => "tsv",
     }
 }
 

@@ -15,6 +15,7 @@ use crate::pseudonym::Kinds;
 mod body;
 pub(super) mod head;
 mod pattern;
+mod rows;
 
 /// A route as read, with the places that later checks point at.
 pub(super) struct Read<'a> {
@@ -148,7 +149,8 @@ fn read<'a>(
     let read_policy = policy.and_then(|at| names.policies.get(at)?.part.as_ref());
     let response = body::response(&table, policy, read_policy, client_certificate);
     let stream = table.boolean("stream").unwrap_or(false);
-    let format = body::format(&table, request.as_ref());
+    let rows = rows::read(&table);
+    let format = body::format(&table, request.as_ref(), rows);
     let websocket = body::websocket(
         &table,
         request.as_ref(),
@@ -166,6 +168,7 @@ fn read<'a>(
     }
     if let Some(read) = read_policy {
         body::derives(&table, read, domain.is_some());
+        rows::meaning(&table, read, format);
         if read.policy.record == RecordUnit::Unbounded && !stream {
             findings.warn(
                 &table.place_of("request"),
@@ -224,6 +227,7 @@ fn read<'a>(
             response: response?,
             websocket,
             format,
+            rows,
             stream,
             client_certificate,
             query,

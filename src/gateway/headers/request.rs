@@ -26,11 +26,15 @@ fn about_the_response(name: &HeaderName) -> bool {
 /// The media type of a rewritten body: what it was parsed as, in our words. A client's own may
 /// have parameters, or a subtype made of anything.
 fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
-    let format = media::request(from, route.config.format).ok()?;
+    let format = media::request(from, route.config.format, route.config.rows).ok()?;
     Some(HeaderValue::from_static(match format {
         Format::Json => "application/json",
         Format::Ndjson => "application/x-ndjson",
         Format::Form => "application/x-www-form-urlencoded",
+        Format::Csv(dialect) if dialect.header => "text/csv",
+        Format::Csv(_) => "text/csv; header=absent",
+        Format::Tsv { header: true } => "text/tab-separated-values",
+        Format::Tsv { header: false } => "text/tab-separated-values; header=absent",
     }))
 }
 

@@ -1,7 +1,7 @@
 //! What a route does with bodies, both ways.
 
 use super::super::super::raw::Table;
-use super::super::super::{Format, Gateway, RequestBody, ResponseBody, WebSocket};
+use super::super::super::{Format, Gateway, RequestBody, ResponseBody, Rows, WebSocket};
 use super::super::{Names, policy, resolve, shorten, word};
 use crate::policy::{Action, Scope};
 
@@ -127,11 +127,18 @@ pub(super) fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) 
 }
 
 /// The format, where it is not the media type that says it.
-pub(super) fn format(table: &Table<'_>, request: Option<&RequestBody>) -> Option<Format> {
+pub(super) fn format(
+    table: &Table<'_>,
+    request: Option<&RequestBody>,
+    rows: Rows,
+) -> Option<Format> {
     let text = table.text("format")?;
+    let header = rows.tsv_header;
     let words = [
         ("json", Format::Json),
         ("ndjson", Format::Ndjson),
+        ("csv", Format::Csv(rows.csv)),
+        ("tsv", Format::Tsv { header }),
         ("form", Format::Form),
     ];
     let format = word(&text, "format", &words, table.findings());
