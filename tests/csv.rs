@@ -5,11 +5,11 @@ use std::path::Path;
 
 use cryptonym::format::fuzz;
 
-#[path = "csv/clickhouse.rs"]
+#[path = "rows/clickhouse.rs"]
 mod clickhouse;
-#[path = "csv/configuration.rs"]
+#[path = "rows/configuration.rs"]
 mod configuration;
-#[path = "csv/gateway.rs"]
+#[path = "rows/gateway.rs"]
 mod gateway;
 mod support {
     #![allow(
