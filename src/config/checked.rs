@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Egress, Original, Transparent};
+use crate::coding::Coding;
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -364,6 +365,8 @@ pub struct Route {
     pub response: ResponseBody,
     pub websocket: WebSocket,
     pub format: Option<Format>,
+    /// Content codings of bodies that a policy reads.
+    pub codings: Codings,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
     pub client_certificate: bool,
@@ -383,6 +386,15 @@ pub struct Route {
     pub rate: Option<Rate>,
     /// Bodies may come at any pace: `limits.body_rate` does not hold.
     pub slow: bool,
+}
+
+/// `codings = ["gzip", "zstd"]` and `encode = "identity"`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Codings {
+    /// Those that are taken, in the order of the file; any other is 415.
+    pub taken: Vec<Coding>,
+    /// What is rewritten goes on without them.
+    pub plain: bool,
 }
 
 /// `rate = { requests = 100, per = "1m", burst = 20 }`

@@ -20,7 +20,7 @@ use super::body::answer::Answer;
 use super::body::hold::{self, Held, Taken};
 use super::body::outgoing::Outgoing;
 use super::body::reader::Reader;
-use super::body::stream::Pump;
+use super::body::stream::{Begun, Pump};
 use super::egress;
 use super::headers;
 use super::plan::{self, Granted, Plan};
@@ -29,8 +29,9 @@ use super::respond;
 use super::routes::Route;
 use super::serve::Conn;
 use super::story::Story;
-use super::trace::{Running, Step};
+use super::trace::Step;
 use super::{head, rescue::of_request, upstream, websocket};
+use crate::coding::{self, Coding, Encoder};
 use crate::config::WebSocket;
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
@@ -97,7 +98,11 @@ async fn forward(
             rewrite,
             take,
             streams,
-        } => prepare(story, route, body, rewrite, take, streams).await?,
+            codings,
+        } => {
+            let prepared = prepare(story, route, body, rewrite, take, streams, &codings);
+            prepared.await?
+        }
     };
     if let (Some(own), Some(peer)) = (&own, peer) {
         respond::charge(shared, own, peer)?;
@@ -167,25 +172,14 @@ async fn forward(
 /// A body that is ready to go, or whose beginning is.
 enum Prepared {
     Whole(Outgoing),
-    Begun {
-        body: Reader,
-        rewrite: Box<Rewriter>,
-        first: Vec<u8>,
-        step: Option<Box<Running>>,
-    },
+    Begun { body: Reader, begun: Begun },
 }
 
 impl Prepared {
     fn start(self, story: &Arc<Story>) -> (Outgoing, Option<Pump>) {
         match self {
             Self::Whole(outgoing) => (outgoing, None),
-            Self::Begun {
-                body,
-                rewrite,
-                first,
-                step,
-            } => {
-                let begun = (*rewrite, first, step);
+            Self::Begun { body, begun } => {
                 let (pump, pieces) = Pump::start(body, begun, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
@@ -202,17 +196,35 @@ async fn prepare(
     mut rewrite: Box<Rewriter>,
     take: usize,
     streams: bool,
+    codings: &[Coding],
 ) -> Result<(Prepared, Option<Held>), Fault> {
     let shared = &story.site.shared;
     let step = story.step(Step::Rewrite);
-    let share = shared.hold.take(take, &shared.metrics).await?;
+    let most = take + coding::beginning(codings);
+    let mut share = shared.hold.take(most, &shared.metrics).await?;
+    if !codings.is_empty() {
+        body.decode(codings)?;
+    }
+    // What the backend gets is coded as it came, or not at all.
+    let again = match route.config.codings.plain {
+        true => &[],
+        false => codings,
+    };
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
+            if !codings.is_empty() {
+                share.shrink(whole.len());
+            }
+            drop(body);
             let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
             if let Some(step) = step {
                 step.ended_well();
             }
+            let out = match again {
+                [] => out,
+                again => Encoder::whole(again, &out)?,
+            };
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
         }
@@ -223,13 +235,21 @@ async fn prepare(
     }
     let mut first = Vec::with_capacity(begun.len() + begun.len() / 8);
     rewrite.push(&begun, &mut first).await?;
-    let prepared = Prepared::Begun {
-        body,
+    let encode = match again {
+        [] => None,
+        again => Some(Box::new(Encoder::new(again)?)),
+    };
+    if !codings.is_empty() {
+        // Rare, and large.
+        Box::pin(body.streams(Encoder::memory(again))).await?;
+    }
+    let begun = Begun {
         rewrite,
         first,
+        encode,
         step,
     };
-    Ok((prepared, None))
+    Ok((Prepared::Begun { body, begun }, None))
 }
 
 /// The target as a backend wants it: path and query, byte for byte.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use http::Method;
 use http::request::Parts;
 
-use super::body::media;
 use super::body::reader::Reader;
+use super::body::{coded, media};
 use super::head::Head;
 use super::query;
 use super::routes::Route;
 use super::shared::Shared;
 use super::trace::Trace;
+use crate::coding::Coding;
 use crate::config::{RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
@@ -35,6 +36,8 @@ pub enum Plan {
         take: usize,
         /// The sender has said that it is longer than what is held.
         streams: bool,
+        /// What must be undone first.
+        codings: Vec<Coding>,
     },
 }
 
@@ -97,6 +100,7 @@ fn plan(
         RequestBody::Opaque => return Ok(Plan::Pass),
         RequestBody::Policy(policy) => policy,
     };
+    let codings = coded::of(&parts.headers, &route.config.codings.taken)?;
     let format = media::request(&parts.headers, route.config.format)?;
     let hold = shared.limits.hold;
     let length = body
@@ -108,13 +112,15 @@ fn plan(
     }
     let take = match length {
         Some(_) if streams => limits::CHUNK.min(hold),
-        Some(known) => known,
-        None => hold,
+        // What comes out of a coded body is not known.
+        Some(known) if codings.is_empty() => known,
+        _ => hold,
     };
     Ok(Plan::Rewrite {
         rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned(), trace)?),
         take,
         streams,
+        codings,
     })
 }
 

@@ -13,7 +13,7 @@ use super::body::answer::Answer;
 use super::body::hold::{self, Taken};
 use super::body::media;
 use super::body::reader::Reader;
-use super::body::stream::Pump;
+use super::body::stream::{Begun, Pump};
 use super::headers;
 use super::rescue::{Refused, of_response};
 use super::routes::Route;
@@ -162,8 +162,13 @@ async fn restore(
             let mut first = Vec::new();
             let pushed = rewrite.push(&begun, &mut first).await;
             pushed.map_err(of_response)?;
-            let (back, pieces) =
-                Pump::start(reader, (rewrite, first, None), story.clone(), of_response);
+            let begun = Begun {
+                rewrite: Box::new(rewrite),
+                first,
+                encode: None,
+                step: None,
+            };
+            let (back, pieces) = Pump::start(reader, begun, story.clone(), of_response);
             let pumps = [pump, Some(back)];
             Ok(Answer::stream(pieces, story.clone(), link, pumps))
         }

@@ -261,6 +261,7 @@ pub(crate) mod tests {
             response: ResponseBody::Pass,
             websocket: config::WebSocket::Refuse,
             format: None,
+            codings: config::Codings::default(),
             stream: false,
             client_certificate: false,
             query: vec![],

@@ -13,6 +13,7 @@ use crate::policy::RecordUnit;
 use crate::pseudonym::Kinds;
 
 mod body;
+mod coding;
 mod head;
 mod pattern;
 
@@ -150,6 +151,7 @@ fn read<'a>(
     let response = body::response(&table, policy, read_policy, client_certificate);
     let stream = table.boolean("stream").unwrap_or(false);
     let format = body::format(&table, request.as_ref());
+    let codings = coding::codings(&table, request.as_ref());
     let websocket = body::websocket(
         &table,
         request.as_ref(),
@@ -213,6 +215,7 @@ fn read<'a>(
             response: response?,
             websocket,
             format,
+            codings,
             stream,
             client_certificate,
             query,

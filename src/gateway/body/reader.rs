@@ -16,7 +16,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::coded::Decoding;
 use super::discard::discard;
+use crate::coding::Coding;
 use crate::config::Limits;
 use crate::error::{Code, Fault, Side, Stage};
 use crate::gateway::story::Story;
@@ -34,6 +36,8 @@ pub struct Reader {
     paced: bool,
     /// `None`: they are dropped.
     trailers: Option<Box<Trailers>>,
+    /// `None`: its chunks are what came.
+    decoding: Option<Box<Decoding>>,
 }
 
 /// Trailers that are wanted.
@@ -62,6 +66,7 @@ impl Reader {
             timer: None,
             paced: false,
             trailers: None,
+            decoding: None,
         }
     }
 
@@ -83,6 +88,26 @@ impl Reader {
         self.trailers.take()
     }
 
+    /// From now on, chunks are decoded.
+    ///
+    /// # Errors
+    /// `Code::Internal`: no memory.
+    pub fn decode(&mut self, codings: &[Coding]) -> Result<(), Fault> {
+        self.decoding = Some(Box::new(Decoding::new(codings)?));
+        Ok(())
+    }
+
+    /// From now on its memory does not count as a held body's: see [`Decoding::streams`].
+    ///
+    /// # Errors
+    /// [`Code::HoldBudget`].
+    pub async fn streams(&mut self, beside: usize) -> Result<(), Fault> {
+        match &mut self.decoding {
+            Some(decoding) => decoding.streams(beside).await,
+            None => Ok(()),
+        }
+    }
+
     fn limits(&self) -> &Limits {
         &self.story.site.shared.limits
     }
@@ -93,11 +118,22 @@ impl Reader {
 
     /// Nothing more will come; true at once for a message without a body.
     pub fn has_ended(&self) -> bool {
+        match &self.decoding {
+            Some(decoding) => decoding.has_ended(),
+            None => self.all_came(),
+        }
+    }
+
+    /// Everything that the peer has to send is here.
+    fn all_came(&self) -> bool {
         self.ended || self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// The length still to come, if the sender has said it.
     pub fn exact(&self) -> Option<u64> {
+        if self.decoding.is_some() {
+            return None;
+        }
         self.body.as_ref().and_then(|b| b.size_hint().exact())
     }
 
@@ -135,7 +171,43 @@ impl Reader {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
-        while !self.has_ended() {
+        let Some(mut decoding) = self.decoding.take() else {
+            return self.poll_came(cx);
+        };
+        let found = self.poll_decoded(&mut decoding, cx);
+        self.decoding = Some(decoding);
+        found
+    }
+
+    fn poll_decoded(
+        &mut self,
+        decoding: &mut Decoding,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Fault>> {
+        if decoding.has_ended() {
+            return Poll::Ready(Ok(None));
+        }
+        // One chunk that came may be hundreds of them: others on this thread have their turn.
+        let turn = ready!(tokio::task::coop::poll_proceed(cx));
+        loop {
+            let chunk = match decoding.next() {
+                Ok(None) => match ready!(self.poll_came(cx)) {
+                    Ok(Some(came)) => {
+                        decoding.feed(came);
+                        continue;
+                    }
+                    Ok(None) => decoding.finish().map(|()| None),
+                    Err(fault) => Err(fault),
+                },
+                found => found,
+            };
+            turn.made_progress();
+            return Poll::Ready(chunk);
+        }
+    }
+
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        while !self.all_came() {
             let Some(body) = &mut self.body else { break };
             let frame = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -203,7 +275,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.from != Side::Client || self.has_ended() {
+        if self.from != Side::Client || self.all_came() {
             return;
         }
         let conn = &self.story.conn;

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{cookie, forwarded, hop, standing};
 use crate::config::{Format, RequestBody, ResponseBody};
-use crate::gateway::body::media;
+use crate::gateway::body::{coded, media};
 use crate::gateway::routes::Route;
 
 /// Fields about the response's representation. They are stripped where the response is rewritten,
@@ -33,6 +33,15 @@ fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
     }))
 }
 
+/// The codings of a rewritten body: those that it came with, in our words.
+fn content_encoding(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
+    let codings = &route.config.codings;
+    if codings.plain {
+        return None;
+    }
+    coded::field(&coded::of(from, &codings.taken).ok()?)
+}
+
 /// Moves what passes into a new list, and adds what is made here.
 pub fn build(
     mut from: HeaderMap,
@@ -59,6 +68,9 @@ pub fn build(
         && let Some(made) = content_type(&from, route)
     {
         to.insert(header::CONTENT_TYPE, made);
+        if let Some(made) = content_encoding(&from, route) {
+            to.insert(header::CONTENT_ENCODING, made);
+        }
     }
     let connection = hop::Named::of(&from);
     let mut last = None;
