@@ -769,7 +769,10 @@ async fn proxy_06_one_of_two_backends_is_killed_under_load() {
 /// The gateway as a process, in a mount namespace of its own with another `/etc/hosts`: what
 /// [`hosts`] says, which says this first.
 fn elsewhere(text: &str, backend: &str) -> Whole {
-    let rest = format!("[backend.there]\nregion = \"GB\"\n{backend}\n{}", route("/any"));
+    let rest = format!(
+        "[backend.there]\nregion = \"GB\"\n{backend}\n{}",
+        route("/any")
+    );
     Whole::start_as("", &rest, |file| {
         let hosts = file.with_file_name("hosts");
         std::fs::write(&hosts, text).unwrap();

@@ -666,6 +666,12 @@ async fn proxy_11_the_admin_address_tells_the_status_sets_the_level_and_drains()
     assert_eq!(names, ["people", "pages", "stated"]);
     assert_eq!(told["routes"][0]["request"], "people");
     assert_eq!(told["routes"][1]["request"], "opaque");
+    let backend = &told["backends"][0];
+    assert_eq!(backend["up"], serde_json::json!([true]));
+    assert_eq!(
+        (&backend["waiting"], &backend["circuit_open"]),
+        (&0.into(), &false.into())
+    );
     let domain = &told["domains"][0];
     assert_eq!(
         (&domain["domain"], &domain["leased"]),

@@ -169,6 +169,13 @@ async fn proxy_12_once_as_json_tells_what_was_sent() {
     assert!(latency("p50_ms") > 0.0 && latency("p50_ms") <= latency("p99_ms"));
     assert_eq!(gateway["connections_client"], 1);
     assert_eq!(gateway["connections_backend"], 1);
+    let backends = gateway["backends"].as_array().unwrap();
+    assert_eq!(backends.len(), 1, "{backends:?}");
+    assert_eq!(
+        (&backends[0]["up"], &backends[0]["connections"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(backends[0]["circuit_open"], false);
     let domain = &gateway["domains"][0];
     assert_eq!(
         (&domain["name"], &domain["durable_entries"]),
@@ -194,6 +201,8 @@ async fn proxy_12_once_as_json_tells_what_was_sent() {
         "ROUTE",
         "people",
         "not-normal",
+        "BACKENDS",
+        "1 of 1 up",
         "durable 75",
         "VAULT",
         "records new",

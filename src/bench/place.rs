@@ -193,40 +193,9 @@ pub fn counter(page: SocketAddr, name: &str, label: &str) -> Result<u64, Failure
 }
 
 fn configuration(addresses: &Addresses, origin: SocketAddr) -> String {
-    let Addresses {
-        gateway,
-        gateway_observe,
-        vault,
-        vault_observe,
-    } = addresses;
-    let mut text = format!(
+    let mut text = addresses.worlds("");
+    text += &format!(
         r#"
-[gateway]
-listen = ["{gateway}"]
-observe = "{gateway_observe}"
-
-[gateway.tls]
-certificate = "certs/out/gateway.pem"
-key = "certs/out/gateway.key"
-
-[gateway.vault]
-address = "https://{vault}"
-certificate = "certs/out/gateway-link.pem"
-key = "certs/out/gateway-link.key"
-ca = "certs/out/vault-ca.pem"
-
-[vault]
-listen = "{vault}"
-observe = "{vault_observe}"
-store = "sqlite:vault.sqlite"
-root_key = "certs/out/vault-root.key"
-registry = "certs/out/registry.toml"
-
-[vault.tls]
-certificate = "certs/out/vault.pem"
-key = "certs/out/vault.key"
-client_ca = "certs/out/vault-ca.pem"
-
 [domain.{DOMAIN}]
 purpose = "develop-and-improve"
 budget_per_day = 1_000_000_000

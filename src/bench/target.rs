@@ -4,6 +4,7 @@
 //! answer. What can never happen: a server whose certificate was not checked, or a body that is
 //! copied before TLS takes it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
@@ -113,7 +114,7 @@ impl Target {
 
     /// # Errors
     /// Nobody listens, the certificate is not to be trusted, or the protocol is another.
-    pub async fn connect(&self) -> Result<Connection, String> {
+    pub async fn connect<B: Sent>(&self) -> Result<Connection<B>, String> {
         let connect = async {
             let tcp = TcpStream::connect(self.address).await.map_err(said)?;
             tcp.set_nodelay(true).map_err(said)?;
@@ -147,8 +148,21 @@ impl Target {
         }
     }
 
-    fn request(&self, body: Bytes, media: &HeaderValue) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+    /// The same server, and another path of it (with its query).
+    ///
+    /// # Errors
+    /// No path.
+    pub fn to(&self, path: &str) -> Result<Self, Failure> {
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(path.parse().map_err(|_| wrong(path))?);
+        Ok(Self {
+            uri: Uri::from_parts(parts).map_err(|_| wrong(path))?,
+            ..self.clone()
+        })
+    }
+
+    pub fn request<B>(&self, body: B, media: &HeaderValue) -> Request<B> {
+        let mut request = Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
@@ -160,10 +174,15 @@ impl Target {
     }
 }
 
+/// Bodies that are sent.
+pub trait Sent: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static> Sent for B {}
+
 /// One open connection, one request at a time.
-pub enum Connection {
-    One(http1::SendRequest<Full<Bytes>>),
-    Two(http2::SendRequest<Full<Bytes>>),
+pub enum Connection<B = Full<Bytes>> {
+    One(http1::SendRequest<B>),
+    Two(http2::SendRequest<B>),
 }
 
 impl Connection {
@@ -177,23 +196,38 @@ impl Connection {
         body: Bytes,
         media: &HeaderValue,
     ) -> Result<(), Refused> {
-        let request = target.request(body, media);
-        let exchange = async {
-            let response = match self {
-                Connection::One(sender) => {
-                    sender.ready().await.map_err(Refused::broken)?;
-                    sender.send_request(request).await
-                }
-                Connection::Two(sender) => {
-                    sender.ready().await.map_err(Refused::broken)?;
-                    sender.send_request(request).await
-                }
-            };
-            read(response.map_err(Refused::broken)?).await
-        };
+        let request = target.request(Full::new(body), media);
+        let exchange = async { read(self.ask(request).await?).await };
         match tokio::time::timeout(limits::BENCH_ANSWER, exchange).await {
             Ok(read) => read,
             Err(_) => Err(Refused::broken("no answer in time")),
+        }
+    }
+}
+
+impl<B: Sent> Connection<B> {
+    /// The head of the answer.
+    ///
+    /// # Errors
+    /// Why there was none.
+    pub async fn ask(&mut self, request: Request<B>) -> Result<Response<Incoming>, Refused> {
+        let response = match self {
+            Self::One(sender) => {
+                sender.ready().await.map_err(Refused::broken)?;
+                sender.send_request(request).await
+            }
+            Self::Two(sender) => {
+                sender.ready().await.map_err(Refused::broken)?;
+                sender.send_request(request).await
+            }
+        };
+        response.map_err(Refused::broken)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::Two(sender) => sender.is_closed(),
         }
     }
 }
@@ -207,7 +241,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn broken(why: impl std::fmt::Display) -> Self {
+    pub fn broken(why: impl std::fmt::Display) -> Self {
         Self {
             why: why.to_string(),
             broken: true,
@@ -215,7 +249,11 @@ impl Refused {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<(), Refused> {
+/// The whole of an answer.
+///
+/// # Errors
+/// It breaks off, or is no success.
+pub async fn read(response: Response<Incoming>) -> Result<(), Refused> {
     let status = response.status();
     let mut body = response.into_body();
     if status.is_success() {

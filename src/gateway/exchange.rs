@@ -72,7 +72,7 @@ async fn forward(
     }
     let peer = conn.peer.as_ref();
     if let Some(rate) = &route.rate {
-        rate.take(peer, conn.source.ip()).map_err(Refused::later)?;
+        rate.take(conn.client).map_err(Refused::later)?;
     }
     let granted = plan::grant(
         shared,

@@ -25,6 +25,7 @@
 //! | [`story`], [`metrics`], [`trace`] | what is remembered, counted and told |
 
 pub mod body;
+pub mod client;
 pub mod clock;
 pub mod coarse;
 pub mod door;

@@ -1,15 +1,12 @@
 //! How often one client may use one route.
 //!
 //! What enters: who asks. What leaves: leave to go on, or when to come back. What can never
-//! happen: a client is known here by more than a number (its id or address, hashed under seeds of
-//! this process), or more of them are remembered than [`limits::RATE_KEYS`].
+//! happen: a client is known here by more than its number, or more of them are remembered than [`limits::RATE_KEYS`].
 //!
 //! The count is a generic cell rate algorithm (the governor crate): `requests` in `per`, evenly,
 //! and up to `burst` at once.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,15 +16,13 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-use super::door::places::network;
+use super::client::Client;
 use crate::config;
 use crate::limits;
-use crate::tls::identity::{Peer, Role};
 
 pub struct Rate {
     limiter: RateLimiter<u64, Known, DefaultClock>,
     clock: DefaultClock,
-    seeds: RandomState,
 }
 
 /// What is known of each client. When there are too many, those go who have not come since half of
@@ -58,19 +53,15 @@ impl Rate {
         Self {
             limiter: RateLimiter::new(quota, known, clock.clone()),
             clock,
-            seeds: RandomState::new(),
         }
     }
 
-    /// One more request of a client certificate's holder, else of an address (IPv6: its /64).
+    /// One more request.
     ///
     /// # Errors
     /// After how long there is room for one again.
-    pub fn take(&self, peer: Option<&Peer>, address: IpAddr) -> Result<(), Duration> {
-        let key = match peer.filter(|p| p.role == Role::Client) {
-            Some(peer) => self.seeds.hash_one((0, peer.id.as_str())),
-            None => self.seeds.hash_one((1, network(address))),
-        };
+    pub fn take(&self, client: Client) -> Result<(), Duration> {
+        let key = client.number();
         let checked = self.limiter.check_key(&key);
         checked.map_err(|until| until.wait_time_from(self.clock.now()))
     }
@@ -128,28 +119,12 @@ mod tests {
     fn each_client_has_its_own_burst_and_is_told_when_to_come_back() {
         let hour = Duration::from_secs(3600);
         let rate = rate(60, hour, 3);
-        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let client = |last: u8| Client::of(None, [192, 0, 2, last].into());
         for last in [1, 2] {
-            assert!((0..3).all(|_| rate.take(None, at(last)).is_ok()));
-            let wait = rate.take(None, at(last)).unwrap_err();
+            assert!((0..3).all(|_| rate.take(client(last)).is_ok()));
+            let wait = rate.take(client(last)).unwrap_err();
             assert!(wait <= hour / 60 && wait > hour / 61, "{wait:?}");
         }
-        let v6 = |text: &str| text.parse().unwrap();
-        assert!((0..3).all(|_| rate.take(None, v6("2001:db8::1")).is_ok()));
-        assert!(rate.take(None, v6("2001:db8::2")).is_err(), "one network");
-        assert!(rate.take(None, v6("2001:db8:0:1::1")).is_ok());
-        let peer = |id: &str, role| Peer {
-            role,
-            id: id.to_owned(),
-            fingerprint: Default::default(),
-        };
-        let known = peer("provider-1", Role::Client);
-        assert!((0..3).all(|_| rate.take(Some(&known), at(1)).is_ok()));
-        assert!(rate.take(Some(&known), at(9)).is_err(), "wherever it is");
-        let other = peer("provider-2", Role::Client);
-        assert!(rate.take(Some(&other), at(1)).is_ok());
-        let officer = peer("o", Role::Officer);
-        assert!(rate.take(Some(&officer), at(1)).is_err(), "counts as none");
     }
 
     #[test]

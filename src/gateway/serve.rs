@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::body::answer::Answer;
+use super::client::Client;
 use super::clock::{Clock, Verdict, Watched, unless_stalled};
 use super::door::counts::Reason;
 use super::door::{Bypath, Door, Guest};
@@ -30,7 +31,6 @@ use super::frames::Counted;
 use super::shared::Worker;
 use super::socket::{Delivery, Guarded};
 use super::story;
-use super::upstream::Client;
 use super::upstream::original::{self, Aim};
 use super::websocket::Tunnel;
 use crate::config::Limits;

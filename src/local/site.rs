@@ -28,6 +28,49 @@ pub struct Addresses {
     pub vault_observe: SocketAddr,
 }
 
+impl Addresses {
+    /// Both worlds, as tables of a configuration beside what `certs init` makes. `keys`: lines
+    /// of `[gateway]`.
+    pub fn worlds(&self, keys: &str) -> String {
+        let Self {
+            gateway,
+            gateway_observe,
+            vault,
+            vault_observe,
+        } = self;
+        format!(
+            r#"
+[gateway]
+listen = ["{gateway}"]
+observe = "{gateway_observe}"
+{keys}
+
+[gateway.tls]
+certificate = "certs/out/gateway.pem"
+key = "certs/out/gateway.key"
+
+[gateway.vault]
+address = "https://{vault}"
+certificate = "certs/out/gateway-link.pem"
+key = "certs/out/gateway-link.key"
+ca = "certs/out/vault-ca.pem"
+
+[vault]
+listen = "{vault}"
+observe = "{vault_observe}"
+store = "sqlite:vault.sqlite"
+root_key = "certs/out/vault-root.key"
+registry = "certs/out/registry.toml"
+
+[vault.tls]
+certificate = "certs/out/vault.pem"
+key = "certs/out/vault.key"
+client_ca = "certs/out/vault-ca.pem"
+"#
+        )
+    }
+}
+
 /// Everything but the processes.
 pub struct Site {
     pub addresses: Addresses,

@@ -3,9 +3,17 @@
 //! What enters: a certificate (DER). What leaves: its names, its identity and its dates. Nothing
 //! here decides about trust.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::Peer;
+
+/// Seconds since 1970-01-01T00:00:00Z.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
 
 /// A certificate's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]

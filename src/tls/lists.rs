@@ -9,20 +9,14 @@
 //! well is seen when a chain brings the intermediate's certificate.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::asn1_rs::Any;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use super::facts::now;
 use super::files::TlsError;
 use super::provider;
-
-/// Seconds since 1970-01-01T00:00:00Z.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
-}
 
 /// How new a list is.
 #[derive(Clone, Debug, PartialEq, Eq)]

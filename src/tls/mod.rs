@@ -25,7 +25,7 @@ pub mod sni;
 pub mod trust;
 
 pub use client::client_config;
-pub use facts::{Facts, not_after};
+pub use facts::{Facts, not_after, now};
 pub use files::{TlsError, contents};
 pub use identity::{Peer, Role};
 pub use server::{Versions, server_config};

@@ -12,7 +12,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -21,7 +20,7 @@ use super::files::TlsError;
 use super::server::{self, Versions};
 use super::sni::Certificates;
 use super::trust::Trust;
-use super::{Facts, not_after};
+use super::{Facts, not_after, now};
 use crate::config::changes::{Changes, Stamp};
 use crate::config::{Gateway, NamedCertificate, ServerTls};
 
@@ -132,10 +131,7 @@ impl Serving {
     /// # Errors
     /// The first that has ended or has not begun.
     pub fn dated(&self) -> Result<(), TlsError> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let now = now();
         for (leaf, file) in self.certificates.leaves() {
             let facts = Facts::of(leaf).map_err(|e| TlsError::new(file, e))?;
             if facts.not_after < now {

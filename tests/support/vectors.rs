@@ -48,6 +48,247 @@ pub fn all() -> Vec<Vector> {
     all
 }
 
+/// A document of which the route's policy leaves a member out, so that its length changes.
+pub const DOCUMENT: &str = r#"{"gone":"12345","b":1}"#;
+
+/// On a route whose policy rewrites JSON: its bodies are framed anew.
+pub fn rewritten() -> Vec<Vector> {
+    const JSON: &str = "content-type: application/json\r\n";
+    let hidden = smuggled();
+    let length = DOCUMENT.len();
+    let json = |fields: &str, body: &str| post(&format!("{JSON}{fields}"), body);
+    let with = |value: &str| json(&format!("content-length:{value}\r\n"), DOCUMENT);
+    let in_chunks = |body: &str| json("transfer-encoding: chunked\r\n", body);
+    let chunk = format!("{length:x}\r\n{DOCUMENT}\r\n");
+    let last = "0\r\n\r\n";
+    let (ten, rest) = DOCUMENT.split_at(10);
+    let both = |length: usize, body: &str| {
+        let fields = format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n");
+        json(&fields, body)
+    };
+    let seven: &[&str] = &["POST /a 7"];
+    let two: &[&str] = &["POST /a 7", "GET /smuggled 0"];
+    let passed = |name, answers, bytes, forwards| passed(name, answers, bytes, forwards);
+    let escaped = format!(r#"{{"b":"{}"}}"#, hidden.replace("\r\n", "\\r\\n"));
+    let bare = format!("{{\"b\":\"{hidden}\"}}");
+    let sized = |body: &str| json(&format!("content-length: {}\r\n", body.len()), body);
+    // Longer than what is held, so that it leaves before its end has come: framed in chunks.
+    let lines = format!("{DOCUMENT}\n").repeat(20_000);
+    let left = format!("POST /a {}", "{\"b\":1}\n".len() * 20_000);
+    let lined = |fields: &str, body: &str| {
+        post(
+            &format!("content-type: application/x-ndjson\r\n{fields}"),
+            body,
+        )
+    };
+    let long = lined(&format!("content-length: {}\r\n", lines.len()), &lines);
+    let long_chunks = lined(
+        "transfer-encoding: chunked\r\n",
+        &format!("{:x}\r\n{lines}\r\n{last}", lines.len()),
+    );
+    let cut = lined(&format!("content-length: {}\r\n", lines.len() + 5), &lines);
+    let spoilt = lined(
+        &format!("content-length: {}\r\n", lines.len()),
+        &(lines[1..].to_owned() + "}"),
+    );
+    let mut all = vec![
+        passed("a length", &[200], with(&format!(" {length}")), seven),
+        passed(
+            "chunks",
+            &[200],
+            in_chunks(&format!("{chunk}{last}")),
+            seven,
+        ),
+        passed(
+            "more chunks",
+            &[200],
+            in_chunks(&format!(
+                "a\r\n{ten}\r\n{:x};x=y\r\n{rest}\r\n{last}",
+                rest.len()
+            )),
+            seven,
+        ),
+        passed(
+            "CL.TE",
+            &[200],
+            both(
+                chunk.len() + last.len() + hidden.len(),
+                &format!("{chunk}{last}{hidden}"),
+            ),
+            seven,
+        ),
+        passed("TE.CL", &[200], both(4, &format!("{chunk}{last}")), seven),
+        passed(
+            "a request behind",
+            &[200, 200],
+            in_chunks(&format!("{chunk}{last}{hidden}")),
+            two,
+        ),
+        passed(
+            "a request behind a length",
+            &[200, 200],
+            [with(&format!(" {length}")), hidden.clone().into()].concat(),
+            two,
+        ),
+        passed(
+            "a request in a string",
+            &[200],
+            sized(&escaped),
+            &[&format!("POST /a {}", escaped.len())],
+        ),
+        refused("a request in a string, not escaped", &[400], sized(&bare)),
+        refused(
+            "a request behind the document, in its length",
+            &[400],
+            sized(&format!("{DOCUMENT}{hidden}")),
+        ),
+        refused(
+            "a request behind the document, in a chunk",
+            &[400],
+            in_chunks(&format!("{chunk}{:x}\r\n{hidden}\r\n{last}", hidden.len())),
+        ),
+        refused("a document too short", &[400], sized(&DOCUMENT[..10])),
+        passed(
+            "a length that the body does not reach",
+            &[],
+            with(" 50"),
+            &[],
+        ),
+        refused(
+            "two lengths",
+            &[400],
+            json(
+                &format!("content-length: {length}\r\ncontent-length: 7\r\n"),
+                DOCUMENT,
+            ),
+        ),
+        // What is left of it is no request.
+        refused("the length after rewriting", &[400, 400], with(" 7")),
+        refused(
+            "a size that is no number",
+            &[400],
+            in_chunks("G\r\nhello\r\n0\r\n\r\n"),
+        ),
+        refused(
+            "a coding before chunked",
+            &[400],
+            json(
+                "transfer-encoding: gzip, chunked\r\n",
+                &format!("{chunk}{last}"),
+            ),
+        ),
+        refused(
+            "another media type",
+            &[415],
+            post(
+                &format!(
+                    "content-type: text/plain\r\ncontent-length: {}\r\n",
+                    hidden.len()
+                ),
+                &hidden,
+            ),
+        ),
+        refused(
+            "another media type, at Expect",
+            &[415],
+            [
+                post(
+                    "content-type: text/plain\r\nexpect: 100-continue\r\ncontent-length: 60\r\n",
+                    "",
+                ),
+                hidden.clone().into(),
+            ]
+            .concat(),
+        ),
+        passed(
+            "trailers about framing",
+            &[200],
+            in_chunks(&format!(
+                "{chunk}0\r\ncontent-length: 50\r\ntransfer-encoding: chunked\r\n\r\n"
+            )),
+            seven,
+        ),
+        passed(
+            "Expect, and the body at once",
+            &[200],
+            json(
+                &format!("expect: 100-continue\r\ncontent-length: {length}\r\n"),
+                DOCUMENT,
+            ),
+            seven,
+        ),
+        passed(
+            "pipelined",
+            &[200; 3],
+            [
+                with(&format!(" {length}")),
+                in_chunks(&format!("{chunk}{last}")),
+                hidden.clone().into(),
+            ]
+            .concat(),
+            &["POST /a 7", "POST /a 7", "GET /smuggled 0"],
+        ),
+        passed("streamed, by its length", &[200], long, &[&left]),
+        passed(
+            "streamed, in chunks",
+            &[200, 200],
+            [long_chunks, hidden.clone().into()].concat(),
+            &[&left, "GET /smuggled 0"],
+        ),
+        passed("streamed, and cut", &[], cut, &[]),
+        passed("streamed, and wrong at the end", &[400], spoilt, &[]),
+    ];
+    let two = |name, more: &[(&str, &str)], data: &str, answers, forwards: &[&str]| {
+        let mut fields = vec![
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/P00/a"),
+            (":authority", "localhost"),
+            ("content-type", "application/json"),
+        ];
+        fields.extend(more);
+        Vector {
+            name,
+            sent: Sent::Http2 {
+                fields: fields
+                    .iter()
+                    .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
+                    .collect(),
+                data: data.into(),
+                trailers: vec![],
+            },
+            answers,
+            forwards: forwards.iter().map(|&f| f.to_owned()).collect(),
+        }
+    };
+    let length = length.to_string();
+    all.extend([
+        two("h2", &[], DOCUMENT, &[200], seven),
+        two(
+            "h2: its length",
+            &[("content-length", &length)],
+            DOCUMENT,
+            &[200],
+            seven,
+        ),
+        two(
+            "h2: a length too short",
+            &[("content-length", "7")],
+            DOCUMENT,
+            &[],
+            &[],
+        ),
+        two(
+            "h2: a request behind the document",
+            &[],
+            &format!("{DOCUMENT}{hidden}"),
+            &[400],
+            &[],
+        ),
+    ]);
+    all
+}
+
 /// Refused: nothing goes upstream.
 fn refused(name: &'static str, status: &'static [u16], bytes: Vec<u8>) -> Vector {
     passed(name, status, bytes, &[])

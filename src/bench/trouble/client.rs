@@ -4,7 +4,6 @@
 //! happen: a request whose end is not noted.
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,25 +11,19 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{Request, header};
+use http::{HeaderValue, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Frame;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::super::target::{Connection, Refused, Target, Trust, read};
 use super::ledger::Ledger;
 use crate::limits;
 use crate::local::generate::{Generator, ResultRecord};
 use crate::local::processes::Failure;
 use crate::local::site::{HOST, Site};
-use crate::tls::client_config;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -41,10 +34,8 @@ pub struct Shared {
     /// Subjects that have been used so far: a few are new in every request.
     subjects: AtomicU64,
     numbers: AtomicU64,
-    address: std::net::SocketAddr,
-    name: ServerName<'static>,
-    one: Arc<ClientConfig>,
-    two: Arc<ClientConfig>,
+    /// HTTP/1.1, HTTP/2.
+    targets: [Target; 2],
 }
 
 /// What a request carries.
@@ -88,17 +79,17 @@ impl Shared {
     /// The certificate cannot be used.
     pub fn new(site: &Site, ledger: Arc<Ledger>, seed: u64) -> Result<Arc<Self>, Failure> {
         let ca = site.cert("gateway-ca.pem");
-        let tls = |protocol: &[u8]| trust(&ca, protocol);
-        let wrong = |_| Failure("the gateway has no name".to_owned());
+        let trust = Trust {
+            ca: Some(&ca),
+            identity: None,
+        };
+        let target = |http2| Target::new(site.addresses.gateway, HOST, "/", trust, http2);
         Ok(Arc::new(Self {
             ledger,
             generator: Generator::new(seed),
             subjects: AtomicU64::new(1),
             numbers: AtomicU64::new(1),
-            address: site.addresses.gateway,
-            name: ServerName::try_from(HOST.to_owned()).map_err(wrong)?,
-            one: tls(b"http/1.1")?,
-            two: tls(b"h2")?,
+            targets: [target(false)?, target(true)?],
         }))
     }
 
@@ -119,7 +110,7 @@ impl Shared {
         (0..count).map(record).collect()
     }
 
-    fn body(&self, number: u64, shape: Shape) -> (Bytes, &'static str) {
+    fn body(&self, number: u64, shape: Shape) -> (Bytes, HeaderValue) {
         let many = match shape {
             Shape::One => 1,
             Shape::Feed => FEED,
@@ -148,12 +139,8 @@ impl Shared {
         } else {
             "application/json"
         };
-        (body.freeze(), media)
+        (body.freeze(), HeaderValue::from_static(media))
     }
-}
-
-fn trust(ca: &Path, protocol: &[u8]) -> Result<Arc<ClientConfig>, Failure> {
-    client_config(Some(ca), None, false, &[protocol]).map_err(|e| Failure(e.to_string()))
 }
 
 /// One request's end, for the counts of a period.
@@ -167,12 +154,7 @@ pub struct Ended {
 pub struct Client {
     shared: Arc<Shared>,
     http2: bool,
-    open: Option<Sender>,
-}
-
-enum Sender {
-    One(http1::SendRequest<Body>),
-    Two(http2::SendRequest<Body>),
+    open: Option<Connection<Body>>,
 }
 
 impl Client {
@@ -195,11 +177,12 @@ impl Client {
         shared.ledger.sends(number, bytes.clone(), opaque, broken);
         let began = Instant::now();
         let path = if opaque { "pass" } else { "soak" };
-        let sent = timeout(
-            limits::BENCH_ANSWER,
-            self.send(number, path, shape, bytes, media),
-        );
-        let why = match sent.await {
+        let target = shared.targets[usize::from(self.http2)].to(&format!("/{path}?n={number}"));
+        let sent = async {
+            let target = target.map_err(Refused::broken)?;
+            self.send(&target, shape, bytes, &media).await
+        };
+        let why = match timeout(limits::BENCH_ANSWER, sent).await {
             Ok(Ok(())) if !broken => {
                 shared.ledger.acknowledged(number);
                 None
@@ -209,7 +192,7 @@ impl Client {
                 self.open = None;
                 None
             }
-            Ok(Err(why)) => Some(why),
+            Ok(Err(refused)) => Some(refused.why),
             _ => Some("no answer in time".to_owned()),
         };
         if why.is_some() {
@@ -225,93 +208,36 @@ impl Client {
 
     async fn send(
         &mut self,
-        number: u64,
-        path: &str,
+        target: &Target,
         shape: Shape,
         bytes: Bytes,
-        media: &'static str,
-    ) -> Result<(), String> {
-        let mut sender = match self.open.take() {
-            Some(sender) => sender,
-            None => self.connect().await?,
+        media: &HeaderValue,
+    ) -> Result<(), Refused> {
+        let mut connection = match self.open.take() {
+            Some(connection) => connection,
+            None => target.connect().await.map_err(Refused::broken)?,
         };
-        let mut request = Request::builder()
-            .method("POST")
-            .uri(format!("https://{HOST}/{path}?n={number}"))
-            .header(header::CONTENT_TYPE, media);
-        if !self.http2 {
-            request = request
-                .uri(format!("/{path}?n={number}"))
-                .header(header::HOST, HOST);
-        }
+        let length = bytes.len();
         let (body, rest) = match shape {
             Shape::Feed => (chunks(bytes), None),
             Shape::Broken => {
-                request = request.header(header::CONTENT_LENGTH, bytes.len());
                 let (half, rest) = never_whole(&bytes);
                 (half, Some(rest))
             }
             _ => (Full::new(bytes).boxed_unsync(), None),
         };
-        let request = request.body(body).map_err(said)?;
-        let answer = async {
-            match &mut sender {
-                Sender::One(sender) => {
-                    sender.ready().await.map_err(said)?;
-                    sender.send_request(request).await.map_err(said)
-                }
-                Sender::Two(sender) => {
-                    sender.ready().await.map_err(said)?;
-                    sender.send_request(request).await.map_err(said)
-                }
-            }
-        };
-        if let Some(rest) = rest {
-            // Long enough for the half to arrive; then connection and stream are dropped.
-            let _ = timeout(limits::SOAK_ABORT, answer).await;
-            drop(rest);
+        let mut request = target.request(body, media);
+        let Some(rest) = rest else {
+            read(connection.ask(request).await?).await?;
+            self.open = Some(connection).filter(|open| !open.is_closed());
             return Ok(());
-        }
-        let answer = answer.await?;
-        let status = answer.status();
-        let text = Limited::new(answer.into_body(), limits::BENCH_PROBLEM);
-        let text = text.collect().await.map_err(said)?.to_bytes();
-        if !status.is_success() {
-            let problem: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-            let code = problem.and_then(|p| Some(p.get("code")?.as_str()?.to_owned()));
-            return Err(code.unwrap_or_else(|| status.as_u16().to_string()));
-        }
-        let ready = match &sender {
-            Sender::One(sender) => !sender.is_closed(),
-            Sender::Two(sender) => !sender.is_closed(),
         };
-        self.open = ready.then_some(sender);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        // Long enough for the half to arrive; then connection and stream are dropped.
+        let _ = timeout(limits::SOAK_ABORT, connection.ask(request)).await;
+        drop(rest);
         Ok(())
-    }
-
-    async fn connect(&self) -> Result<Sender, String> {
-        let shared = &self.shared;
-        let tls = if self.http2 { &shared.two } else { &shared.one };
-        let connect = async {
-            let tcp = TcpStream::connect(shared.address).await.map_err(said)?;
-            tcp.set_nodelay(true).map_err(said)?;
-            let connector = TlsConnector::from(tls.clone());
-            let tls = connector.connect(shared.name.clone(), tcp).await;
-            let io = TokioIo::new(tls.map_err(said)?);
-            if self.http2 {
-                let made = http2::handshake(TokioExecutor::new(), io).await;
-                let (sender, connection) = made.map_err(said)?;
-                tokio::spawn(async move { drop(connection.await) });
-                Ok(Sender::Two(sender))
-            } else {
-                let (sender, connection) = http1::handshake(io).await.map_err(said)?;
-                tokio::spawn(async move { drop(connection.await) });
-                Ok(Sender::One(sender))
-            }
-        };
-        let made = timeout(limits::BENCH_ANSWER, connect).await;
-        made.map_err(|_| "no connection in time".to_owned())?
-            .map_err(|why: String| format!("no connection: {why}"))
     }
 }
 
@@ -355,8 +281,4 @@ impl hyper::body::Body for Pieces {
         let piece = ready!(self.0.poll_recv(context));
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
-}
-
-fn said(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -381,26 +381,11 @@ async fn unrecorded(site: &Site, ledger: &Ledger) -> Result<u64, Failure> {
 }
 
 fn configuration(site: &Site, origin: &Origin, turn: u64) -> String {
-    let at = &site.addresses;
     // What changes from turn to turn: limits, and a route that comes and goes.
     let hold = 256 + turn % 3 * 256;
-    let mut text = format!(
+    let mut text = site.addresses.worlds("access_log = false");
+    text += &format!(
         r#"
-[gateway]
-listen = ["{gateway}"]
-observe = "{gateway_observe}"
-access_log = false
-tls = {{ certificate = "certs/out/gateway.pem", key = "certs/out/gateway.key" }}
-vault = {{ address = "https://{vault}", certificate = "certs/out/gateway-link.pem", key = "certs/out/gateway-link.key", ca = "certs/out/vault-ca.pem" }}
-
-[vault]
-listen = "{vault}"
-observe = "{vault_observe}"
-tls = {{ certificate = "certs/out/vault.pem", key = "certs/out/vault.key", client_ca = "certs/out/vault-ca.pem" }}
-store = "sqlite:vault.sqlite"
-root_key = "certs/out/vault-root.key"
-registry = "certs/out/registry.toml"
-
 [domain.{DOMAIN}]
 purpose = "develop-and-improve"
 budget_per_day = 1_000_000_000
@@ -443,10 +428,6 @@ query = [{{ name = "n" }}]
 backend = "origin"
 opaque = true
 "#,
-        gateway = at.gateway,
-        gateway_observe = at.gateway_observe,
-        vault = at.vault,
-        vault_observe = at.vault_observe,
         origin = origin.address,
     );
     if turn % 2 == 1 {

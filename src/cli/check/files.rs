@@ -1,12 +1,12 @@
 //! The files that a configuration names: are they there, do they fit, when do they end?
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::config::{Config, Gateway, Registry, Route, Vault, root_key};
 use crate::gateway::{egress, tls_plan};
 use crate::tls::files::{Exposure, certificates, exposure};
-use crate::tls::{Facts, Peer, Role, TlsError, Versions, client_config, server_config};
+use crate::tls::{self, Facts, Peer, Role, TlsError, Versions, client_config, server_config};
 
 /// Something about a file.
 pub(super) struct FileFault {
@@ -129,11 +129,7 @@ impl Faults {
             return;
         };
         let file = certificate.display();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = tls::now();
         let soon = i64::try_from(SOON.as_secs()).unwrap_or(i64::MAX);
         let days = (facts.not_after - now) / (24 * 3600);
         if facts.not_after < now {

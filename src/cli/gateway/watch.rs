@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::metrics::counter::Counter;
@@ -28,7 +28,7 @@ use crate::observe::admin::{Admin, AskedReload};
 use crate::observe::trace::{Tracer, export};
 use crate::observe::{self, Door, Pages};
 use crate::tls::server::{Versions, server_config};
-use crate::tls::{Peer, Role};
+use crate::tls::{self, Peer, Role};
 use crate::vault_link::{Boot, Current};
 
 /// What is watched from here on.
@@ -94,9 +94,7 @@ impl State {
 
     /// This one is served from now on.
     pub fn shows(&self, config: &Config) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = i64::try_from(now.unwrap_or_default().as_secs());
-        self.reloads.loaded.set(now.unwrap_or(i64::MAX));
+        self.reloads.loaded.set(tls::now());
         self.shown.store(Some(Arc::new(Shown {
             file: config.file.display().to_string(),
             digest: config.digest.iter().map(|b| format!("{b:02x}")).collect(),
@@ -263,6 +261,20 @@ fn status(
                 })
             })
             .collect();
+        let standing: Vec<Value> = metrics
+            .upstream
+            .standing()
+            .iter()
+            .map(|backend| {
+                json!({
+                    "backend": backend.name,
+                    "up": backend.up,
+                    "in_flight": backend.in_flight,
+                    "waiting": backend.waiting,
+                    "circuit_open": backend.circuit_open,
+                })
+            })
+            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "process": std::process::id(),
@@ -276,6 +288,7 @@ fn status(
             "connections": { "client": clients, "backend": backends },
             "requests": requests,
             "routes": routes,
+            "backends": standing,
             "domains": domains,
         })
     }

@@ -38,6 +38,7 @@ pub struct Gateway {
     pub routes: Vec<Route>,
     /// Every code that has been seen.
     pub refusals: Vec<Named>,
+    pub backends: Vec<Backend>,
     /// Calls to the vault.
     pub vault_calls: Vec<Calls>,
     pub domains: Vec<Domain>,
@@ -84,6 +85,19 @@ pub struct Calls {
     pub ok: Rate,
     pub failed: Rate,
     pub latency: Latency,
+}
+
+#[derive(Serialize)]
+pub struct Backend {
+    pub name: String,
+    /// Of its addresses.
+    pub up: u64,
+    /// Positions in `urls` of those where no requests go.
+    pub down: Vec<String>,
+    pub requests: u64,
+    pub connections: u64,
+    pub waiting: u64,
+    pub circuit_open: bool,
 }
 
 #[derive(Serialize)]
@@ -284,6 +298,25 @@ fn gateway(of: &Between<'_>) -> Gateway {
             name: domain.clone(),
         }
     };
+    let backend = |backend: String| {
+        let mut down = of.now.values(&name("backend_up"), "url");
+        // 0, or no such address of this one.
+        down.retain(|url| {
+            let labels = [("backend", backend.as_str()), ("url", url.as_str())];
+            of.now.sum(&name("backend_up"), &labels) == Some(0.0)
+        });
+        let labels = [("backend", backend.as_str())];
+        let gauge = |rest| of.gauge(&name(rest), &labels);
+        Backend {
+            up: gauge("backend_up"),
+            down,
+            requests: gauge("backend_requests"),
+            connections: gauge("backend_connections"),
+            waiting: gauge("backend_waiting"),
+            circuit_open: gauge("backend_circuit_open") > 0,
+            name: backend.clone(),
+        }
+    };
     let open = |side| of.gauge(&name("connections_open"), &[("side", side)]);
     let values = |name: &str, label| of.now.values(name, label).into_iter();
     Gateway {
@@ -297,6 +330,9 @@ fn gateway(of: &Between<'_>) -> Gateway {
         turned_away: of.named(&name("turned_away_total"), "reason"),
         refusals: of.named(&name("faults_total"), "code"),
         routes: values(&answers, "route").map(route).collect(),
+        backends: values(&name("backend_up"), "backend")
+            .map(backend)
+            .collect(),
         vault_calls: values(&calls, "call").map(call).collect(),
         domains: values(&name("lease_epoch"), "domain").map(domain).collect(),
     }

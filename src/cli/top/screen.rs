@@ -201,13 +201,16 @@ impl View {
         if let Some(World::Seen(gateway)) = gateway {
             let below = u16::try_from(text::link(gateway).len()).unwrap_or(u16::MAX);
             let below = below.clamp(4, 8) + 1;
-            let [routes, middle, vault] = Layout::vertical([
+            let shown = u16::try_from(gateway.backends.len()).unwrap_or(u16::MAX);
+            let [routes, backends, middle, vault] = Layout::vertical([
                 Constraint::Min(3),
+                Constraint::Length(shown.clamp(1, 4) + 1),
                 Constraint::Length(below),
                 Constraint::Length(4),
             ])
             .areas(rest);
             self.routes(frame, routes, gateway);
+            self.backends(frame, backends, gateway);
             let [left, right] =
                 Layout::horizontal([Constraint::Length(38), Constraint::Min(0)]).areas(middle);
             section(frame, left, "refusals", text::refusals(gateway));
@@ -252,6 +255,13 @@ impl View {
             .header(Row::new(aligned(heads)).style(bold))
             .column_spacing(1);
         frame.render_widget(table, area);
+    }
+
+    fn backends(&self, frame: &mut Frame<'_>, area: Rect, gateway: &Gateway) {
+        let red = gateway.backends.iter().any(text::is_in_trouble);
+        let color = if red { Color::Red } else { Color::Reset };
+        frame.render_widget(Block::new().style(Style::new().fg(color)), area);
+        section(frame, area, "backends", text::backends(gateway));
     }
 
     fn vault(&self, frame: &mut Frame<'_>, area: Rect) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{Figures, Gateway, Named, Route, Vault, World};
+use super::figures::{Backend, Figures, Gateway, Named, Route, Vault, World};
 
 /// Columns of the table of routes: what stands above, and how wide.
 pub const COLUMNS: [(&str, u16); 9] = [
@@ -84,6 +84,34 @@ pub fn refusals(gateway: &Gateway) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
+/// Backends, those in trouble first.
+pub fn backends(gateway: &Gateway) -> Vec<String> {
+    let mut all: Vec<&Backend> = gateway.backends.iter().collect();
+    all.sort_by_key(|one| !is_in_trouble(one));
+    let line = |one: &&Backend| {
+        let addresses = one.up + one.down.len() as u64;
+        let mut line = format!(
+            "{:<16} {} of {addresses} up  in flight {}  connections {}",
+            one.name, one.up, one.requests, one.connections,
+        );
+        if one.waiting > 0 {
+            let _ = write!(line, "  waiting {}", one.waiting);
+        }
+        if !one.down.is_empty() {
+            let _ = write!(line, "  DOWN: url {}", one.down.join(", "));
+        }
+        if one.circuit_open {
+            line += "  CIRCUIT OPEN";
+        }
+        line
+    };
+    all.iter().map(line).collect()
+}
+
+pub fn is_in_trouble(backend: &Backend) -> bool {
+    backend.circuit_open || backend.waiting > 0 || !backend.down.is_empty()
+}
+
 /// Calls to the vault, and the durable sets.
 pub fn link(gateway: &Gateway) -> Vec<String> {
     let mut lines = Vec::new();
@@ -148,6 +176,7 @@ pub fn table(figures: &Figures) -> String {
             for route in &gateway.routes {
                 row(&mut out, &cells(route));
             }
+            section(&mut out, "BACKENDS", &backends(gateway));
             section(&mut out, "REFUSALS", &refusals(gateway));
             section(&mut out, "LINK TO THE VAULT", &link(gateway));
         }
@@ -187,7 +216,36 @@ fn row(out: &mut String, cells: &[String; COLUMNS.len()]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Look;
+    use super::super::page::Page;
     use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn proxy_12_backends_in_trouble_come_first_and_say_why() {
+        let page = "\
+            cryptonym_gateway_backend_up{backend=\"good\",url=\"0\"} 1\n\
+            cryptonym_gateway_backend_up{backend=\"bad\",url=\"0\"} 1\n\
+            cryptonym_gateway_backend_up{backend=\"bad\",url=\"1\"} 0\n\
+            cryptonym_gateway_backend_waiting{backend=\"bad\"} 3\n\
+            cryptonym_gateway_backend_circuit_open{backend=\"bad\"} 1\n";
+        let look = || Look {
+            at: Instant::now(),
+            gateway: Some(Ok(Page::read(page))),
+            vault: None,
+        };
+        let figures = Figures::between(&look(), &look());
+        let Some(World::Seen(gateway)) = figures.gateway else {
+            panic!("a page was seen");
+        };
+        let lines = backends(&gateway);
+        assert!(lines[0].starts_with("bad  "), "{lines:?}");
+        for what in ["1 of 2 up", "waiting 3", "DOWN: url 1", "CIRCUIT OPEN"] {
+            assert!(lines[0].contains(what), "{what}: {lines:?}");
+        }
+        assert!(lines[1].starts_with("good ") && lines[1].contains("1 of 1 up"));
+        assert!(!lines[1].contains("DOWN"), "{lines:?}");
+    }
 
     #[test]
     fn proxy_12_numbers_fit_their_columns() {

@@ -12,8 +12,8 @@ use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
-use crate::tls::lists::now;
 use crate::tls::not_after;
+use crate::tls::now;
 use crate::tls::trust::Trust;
 
 type Chain = Arc<[CertificateDer<'static>]>;

@@ -107,7 +107,10 @@ pub(super) async fn hear(
         }
         return None;
     };
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<Watched<TcpStream>>>();
+    let parts = upgrade
+        .await
+        .ok()?
+        .downcast::<TokioIo<Watched<TcpStream>>>();
     let parts = parts.ok()?;
     Some(Granted {
         way,

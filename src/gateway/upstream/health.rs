@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Empty;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -109,15 +110,7 @@ where
     let agent = HeaderValue::from_static("cryptonym-health");
     headers.insert(header::USER_AGENT, agent);
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let mut answer = std::pin::pin!(sender.send_request(request));
-    // The connection is dropped with this, at the latest when the time is over. It may end in the
-    // moment in which it brings the answer.
-    let answer = tokio::select! {
-        biased;
-        answer = answer.as_mut() => answer,
-        _ = connection => answer.await,
-    };
-    answer.map(|a| a.status()).map_err(io::Error::other)
+    status(sender.send_request(request), connection).await
 }
 
 /// The same in HTTP/2.
@@ -138,7 +131,16 @@ where
     *request.uri_mut() = uri.build().map_err(io::Error::other)?;
     let agent = HeaderValue::from_static("cryptonym-health");
     request.headers_mut().insert(header::USER_AGENT, agent);
-    let mut answer = std::pin::pin!(sender.send_request(request));
+    status(sender.send_request(request), connection).await
+}
+
+/// The connection is dropped with this, at the latest when the time is over. It may end in the
+/// moment in which it brings the answer.
+async fn status(
+    answer: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    connection: impl Future,
+) -> io::Result<StatusCode> {
+    let mut answer = std::pin::pin!(answer);
     let answer = tokio::select! {
         biased;
         answer = answer.as_mut() => answer,

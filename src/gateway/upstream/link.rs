@@ -18,7 +18,7 @@ use super::multi::Seat;
 use super::names::Names;
 use super::original::Aim;
 use super::pool::Pool;
-use super::shares::Client;
+use super::shares::Group;
 use crate::error::Fault;
 use crate::gateway::body::outgoing::Outgoing;
 use crate::gateway::coarse::Moment;
@@ -151,7 +151,7 @@ impl Drop for Connection {
 /// A request's place at a backend, under its limits and in the load of one address.
 pub struct Place {
     pool: Arc<Pool>,
-    client: Client,
+    client: Group,
     target: Option<usize>,
     /// It is the circuit's probe, and has not told how it ended.
     probe: bool,
@@ -159,7 +159,7 @@ pub struct Place {
 
 impl Place {
     /// For who has entered the backend's gate.
-    pub fn new(pool: &Arc<Pool>, client: Client) -> Self {
+    pub fn new(pool: &Arc<Pool>, client: Group) -> Self {
         pool.backend.shares.enter(client);
         Self {
             pool: pool.clone(),

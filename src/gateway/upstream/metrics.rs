@@ -120,6 +120,20 @@ impl UpstreamMetrics {
         *self.now.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(backends);
     }
 
+    /// How all backends stand now.
+    pub fn standing(&self) -> Vec<Standing> {
+        let backends = self.now.backends();
+        let all = backends.iter().flat_map(|backends| backends.iter());
+        all.map(|backend| Standing {
+            name: backend.name.clone(),
+            up: backend.targets.iter().map(|t| t.is_in()).collect(),
+            in_flight: backend.requests.inside(),
+            waiting: backend.requests.waiting(),
+            circuit_open: !backend.circuit.is_closed(),
+        })
+        .collect()
+    }
+
     pub fn register(&self, r: &mut Registry) {
         r.register(
             "upstream_opened",
@@ -161,6 +175,17 @@ impl UpstreamMetrics {
     }
 }
 
+/// How a backend stands.
+pub struct Standing {
+    pub name: String,
+    /// Of each address in the order of `urls`: whether requests go there.
+    pub up: Vec<bool>,
+    pub in_flight: usize,
+    pub waiting: usize,
+    /// Left alone, or being probed.
+    pub circuit_open: bool,
+}
+
 /// A gauge: name, help, and how its value is found.
 type OfUrl = (&'static str, &'static str, fn(&Backend, usize) -> i64);
 type OfBackend = (&'static str, &'static str, fn(&Backend) -> i64);
@@ -175,13 +200,18 @@ impl std::fmt::Debug for Shown {
     }
 }
 
+impl Shown {
+    fn backends(&self) -> Option<Arc<Backends>> {
+        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.upgrade()
+    }
+}
+
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(backends) = shown.upgrade() else {
+        let Some(backends) = self.backends() else {
             return Ok(());
         };
-        drop(shown);
         let each: [OfUrl; 3] = [
             (
                 "backend_up",

@@ -43,7 +43,7 @@ pub use self::link::Link;
 use self::original::Aim;
 use self::pool::Pool;
 pub use self::send::send;
-pub use self::shares::Client;
+use super::client::Client;
 use crate::error::Fault;
 
 /// All backends of one worker.
@@ -80,8 +80,8 @@ impl Upstreams {
         }
     }
 
-    /// A link to this backend for a client's request: from the pool, else a new one. `aim`: where the client meant to go,
-    /// if it was redirected.
+    /// A link to this backend for a client's request: from the pool, else a new one. `aim`: where
+    /// the client meant to go, if it was redirected.
     ///
     /// # Errors
     /// As [`Pool::link`].
@@ -92,7 +92,7 @@ impl Upstreams {
         aim: Option<&Arc<Aim>>,
     ) -> impl Future<Output = Result<Link, Fault>> {
         // Not a future around a future: every exchange carries it about.
-        self.pools[backend].link(client, aim)
+        self.pools[backend].link(client.into(), aim)
     }
 
     /// Closes what has been idle for too long. Called once a second.

@@ -25,7 +25,7 @@ use super::link::{Connection, Link, Place};
 use super::metrics::Again;
 use super::multi::Multis;
 use super::original::Aim;
-use super::shares::Client;
+use super::shares::Group;
 use crate::error::{Code, Fault, Stage};
 use crate::gateway::metrics::Open;
 use crate::limits;
@@ -59,7 +59,7 @@ impl Pool {
     /// addresses can be reached in time. Who has an `aim` has been judged.
     pub async fn link(
         self: &Arc<Self>,
-        client: Client,
+        client: Group,
         aim: Option<&Arc<Aim>>,
     ) -> Result<Link, Fault> {
         self.has_share(client)?;
@@ -86,7 +86,7 @@ impl Pool {
     }
 
     /// Who has more than its share does not even wait.
-    fn has_share(&self, client: Client) -> Result<(), Fault> {
+    fn has_share(&self, client: Group) -> Result<(), Fault> {
         let backend = &self.backend;
         if backend.shares.is_full(client, backend.requests.inside()) {
             return Err(Fault::new(Code::ClientShare, Stage::Connect));

@@ -2,33 +2,21 @@
 //!
 //! What enters: whose request it is. What leaves: whether it may have one more. What can never
 //! happen: one client has all places of a backend, so that nobody else gets in; or a request looks
-//! for its client in a map: clients are told apart by some bits of a hash under seeds of this
-//! process, so that two now and then share.
+//! for its client in a map: clients are told apart by some bits of their number, so that two now
+//! and then share.
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::gateway::door::places::network;
+use crate::gateway::client::Client;
 use crate::limits;
-use crate::tls::identity::{Peer, Role};
 
-/// Who asks.
+/// Where a client is counted. Small: every exchange carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client(u16);
+pub struct Group(u16);
 
-static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-impl Client {
-    /// The holder of a client certificate, else an address (IPv6: its /64).
-    pub fn of(peer: Option<&Peer>, address: IpAddr) -> Self {
-        let hash = match peer.filter(|p| p.role == Role::Client) {
-            Some(peer) => SEEDS.hash_one((0, peer.id.as_str())),
-            None => SEEDS.hash_one((1, network(address))),
-        };
-        // Small: every exchange carries it.
-        Self((hash % limits::BACKEND_CLIENTS as u64) as u16)
+impl From<Client> for Group {
+    fn from(client: Client) -> Self {
+        Self((client.number() % limits::BACKEND_CLIENTS as u64) as u16)
     }
 }
 
@@ -54,20 +42,20 @@ impl Shares {
     }
 
     /// Whether this client has as many as it may, while so many places are `taken`.
-    pub fn is_full(&self, client: Client, taken: usize) -> bool {
+    pub fn is_full(&self, client: Group, taken: usize) -> bool {
         taken >= self.scarce && self.of(client).load(Relaxed) as usize >= self.each
     }
 
     /// Whoever is counted must [`Shares::leave`].
-    pub fn enter(&self, client: Client) {
+    pub fn enter(&self, client: Group) {
         self.of(client).fetch_add(1, Relaxed);
     }
 
-    pub fn leave(&self, client: Client) {
+    pub fn leave(&self, client: Group) {
         self.of(client).fetch_sub(1, Relaxed);
     }
 
-    fn of(&self, client: Client) -> &AtomicU32 {
+    fn of(&self, client: Group) -> &AtomicU32 {
         &self.here[usize::from(client.0)]
     }
 }
@@ -79,12 +67,9 @@ mod tests {
     #[test]
     fn proxy_07_a_client_has_its_share_once_places_are_scarce() {
         let shares = Shares::new(4096, None);
-        let one = Client::of(None, [192, 0, 2, 1].into());
-        assert_eq!(one, Client::of(None, "::ffff:192.0.2.1".parse().unwrap()));
-        let other = (2..=255)
-            .map(|last| Client::of(None, [192, 0, 2, last].into()))
-            .find(|other| *other != one)
-            .unwrap();
+        let of = |last: u8| Group::from(Client::of(None, [192, 0, 2, last].into()));
+        let one = of(1);
+        let other = (2..=255).map(of).find(|other| *other != one).unwrap();
         (0..512).for_each(|_| shares.enter(one));
         assert!(!shares.is_full(one, 2047), "there is room for all");
         assert!(shares.is_full(one, 2048) && !shares.is_full(other, 4095));
@@ -97,13 +82,5 @@ mod tests {
         let asked = Shares::new(100, Some(1));
         asked.enter(one);
         assert!(!asked.is_full(one, 49) && asked.is_full(one, 50));
-        let known = |id: &str| Peer {
-            role: Role::Client,
-            id: id.to_owned(),
-            fingerprint: Default::default(),
-        };
-        let here = Client::of(Some(&known("provider-1")), [192, 0, 2, 1].into());
-        let there = Client::of(Some(&known("provider-1")), [192, 0, 2, 9].into());
-        assert_eq!(here, there);
     }
 }

@@ -198,9 +198,8 @@ impl Relay<'_> {
     async fn rewrite(&self, text: &[u8]) -> Result<Vec<u8>, Fault> {
         let (shared, story, route) = (self.shared, self.story, self.route);
         if let Some(rate) = &route.rate {
-            let (peer, address) = (story.conn.peer.as_ref(), story.conn.source.ip());
             let later = |_| Fault::new(Code::RateLimited, Stage::Authorise);
-            rate.take(peer, address).map_err(later)?;
+            rate.take(story.conn.client).map_err(later)?;
         }
         let RequestBody::Policy(policy) = route.config.request else {
             return Err(Fault::new(Code::Internal, Stage::Scan));

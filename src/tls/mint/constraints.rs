@@ -9,12 +9,11 @@
 //! must be excluded, or the key would be good for every server that is reached by one.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use x509_parser::extensions::{GeneralName, NameConstraints};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::TlsError;
+use crate::tls::{TlsError, now};
 
 pub(super) const ENDED: &str = "is a CA certificate that has ended: make a new one (docs/transparent.md), and have clients trust it";
 
@@ -57,10 +56,7 @@ pub(super) fn check(file: &Path, der: &[u8], hosts: &[&str]) -> Result<i64, TlsE
     if let Some(what) = wrong_names(names, hosts) {
         return refuse(what);
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = now();
     if ca.validity().not_before.timestamp() > now {
         let what = "is not valid yet: look at this machine's clock, or wait";
         return Err(TlsError::new(file, what));
