@@ -431,6 +431,8 @@ pub enum ResponseBody {
     /// What this client sent in this request comes back under the identifier it sent. The policy
     /// (index into `Config::policies`) has only `Restore` rules and `unlisted = keep`.
     RestoreOwn(usize),
+    /// Rewritten for the client by this policy (index into `Config::policies`).
+    Policy(usize),
 }
 
 impl ResponseBody {
@@ -439,6 +441,7 @@ impl ResponseBody {
         match self {
             Self::Pass => "pass",
             Self::RestoreOwn(_) => "restore-own",
+            Self::Policy(_) => "policy",
         }
     }
 }

@@ -80,7 +80,7 @@ async fn forward(
         peer,
         &head,
         &parts,
-        &body,
+        &mut body,
         story.trace.as_ref(),
     )?;
     let authority = head.authority.to_owned();
@@ -98,11 +98,7 @@ async fn forward(
             rewrite,
             take,
             streams,
-            codings,
-        } => {
-            let prepared = prepare(story, route, body, rewrite, take, streams, &codings);
-            prepared.await?
-        }
+        } => prepare(story, route, body, rewrite, take, streams).await?,
     };
     if let (Some(own), Some(peer)) = (&own, peer) {
         respond::charge(shared, own, peer)?;
@@ -172,14 +168,16 @@ async fn forward(
 /// A body that is ready to go, or whose beginning is.
 enum Prepared {
     Whole(Outgoing),
-    Begun { body: Reader, begun: Begun },
+    /// Boxed: it is rare, and this is copied.
+    Begun(Box<(Reader, Begun)>),
 }
 
 impl Prepared {
     fn start(self, story: &Arc<Story>) -> (Outgoing, Option<Pump>) {
         match self {
             Self::Whole(outgoing) => (outgoing, None),
-            Self::Begun { body, begun } => {
+            Self::Begun(begun) => {
+                let (body, begun) = *begun;
                 let (pump, pieces) = Pump::start(body, begun, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
@@ -196,34 +194,24 @@ async fn prepare(
     mut rewrite: Box<Rewriter>,
     take: usize,
     streams: bool,
-    codings: &[Coding],
 ) -> Result<(Prepared, Option<Held>), Fault> {
     let shared = &story.site.shared;
     let step = story.step(Step::Rewrite);
-    let most = take + coding::beginning(codings);
+    let most = take + coding::beginning(body.codings());
     let mut share = shared.hold.take(most, &shared.metrics).await?;
-    if !codings.is_empty() {
-        body.decode(codings)?;
-    }
-    // What the backend gets is coded as it came, or not at all.
-    let again = match route.config.codings.plain {
-        true => &[],
-        false => codings,
-    };
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
-            if !codings.is_empty() {
+            if !body.codings().is_empty() {
                 share.shrink(whole.len());
             }
-            drop(body);
             let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
             if let Some(step) = step {
                 step.ended_well();
             }
-            let out = match again {
+            let out = match again(route, &body) {
                 [] => out,
-                again => Encoder::whole(again, &out)?,
+                codings => Encoder::whole(codings, &out)?,
             };
             let outgoing = Outgoing::held(out.into(), story.clone());
             return Ok((Prepared::Whole(outgoing), Some(share)));
@@ -235,21 +223,30 @@ async fn prepare(
     }
     let mut first = Vec::with_capacity(begun.len() + begun.len() / 8);
     rewrite.push(&begun, &mut first).await?;
-    let encode = match again {
-        [] => None,
-        again => Some(Box::new(Encoder::new(again)?)),
-    };
-    if !codings.is_empty() {
+    if !body.codings().is_empty() {
         // Rare, and large.
-        Box::pin(body.streams(Encoder::memory(again))).await?;
+        let beside = Encoder::memory(again(route, &body));
+        Box::pin(body.streams(beside)).await?;
     }
+    let encode = match again(route, &body) {
+        [] => None,
+        codings => Some(Box::new(Encoder::new(codings)?)),
+    };
     let begun = Begun {
         rewrite,
         first,
         encode,
         step,
     };
-    Ok((Prepared::Begun { body, begun }, None))
+    Ok((Prepared::Begun(Box::new((body, begun))), None))
+}
+
+/// What the backend gets is coded as it came, or not at all.
+fn again<'a>(route: &Route, body: &'a Reader) -> &'a [Coding] {
+    if route.config.codings.plain {
+        return &[];
+    }
+    body.codings()
 }
 
 /// The target as a backend wants it: path and query, byte for byte.

@@ -16,7 +16,6 @@ use super::query;
 use super::routes::Route;
 use super::shared::Shared;
 use super::trace::Trace;
-use crate::coding::Coding;
 use crate::config::{RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
@@ -36,8 +35,6 @@ pub enum Plan {
         take: usize,
         /// The sender has said that it is longer than what is held.
         streams: bool,
-        /// What must be undone first.
-        codings: Vec<Coding>,
     },
 }
 
@@ -59,7 +56,7 @@ pub fn grant(
     peer: Option<&Peer>,
     head: &Head<'_>,
     parts: &Parts,
-    body: &Reader,
+    body: &mut Reader,
     trace: Option<&Arc<Trace>>,
 ) -> Result<Granted, Fault> {
     let config = &route.config;
@@ -73,7 +70,7 @@ pub fn grant(
     query::check(head.query, &config.query)?;
     // The response's rewriting needs its lease too, and later would be too late.
     let own = restores.then(|| Arc::new(OwnIdentifiers::new(shared.limits.restore)));
-    if restores {
+    if restores || matches!(config.response, ResponseBody::Policy(_)) {
         shared.lease(config)?;
     }
     let plan = plan(shared, route, parts, body, own.as_ref(), trace)?;
@@ -84,7 +81,7 @@ fn plan(
     shared: &Shared,
     route: &Route,
     parts: &Parts,
-    body: &Reader,
+    body: &mut Reader,
     own: Option<&Arc<OwnIdentifiers>>,
     trace: Option<&Arc<Trace>>,
 ) -> Result<Plan, Fault> {
@@ -116,11 +113,14 @@ fn plan(
         Some(known) if codings.is_empty() => known,
         _ => hold,
     };
+    let rewrite = shared.rewrite(&route.config, policy, format, own.cloned(), trace)?;
+    if !codings.is_empty() {
+        body.decode(codings);
+    }
     Ok(Plan::Rewrite {
-        rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned(), trace)?),
+        rewrite: Box::new(rewrite),
         take,
         streams,
-        codings,
     })
 }
 

@@ -64,6 +64,11 @@ pub fn of_response(fault: Fault) -> Fault {
         | Code::BackendSlow
         | Code::RestoreBudget
         | Code::HoldBudget
+        | Code::VaultUnreachable
+        | Code::VaultRefused
+        | Code::VaultConflict
+        | Code::Budget
+        | Code::NotReady
         | Code::Internal) => code,
         _ => Code::ResponseRefused,
     };

@@ -52,7 +52,9 @@ pub fn accepted(taken: &[Coding]) -> HeaderValue {
 
 /// A body that is being decoded.
 pub struct Decoding {
-    decoder: Decoder,
+    codings: Vec<Coding>,
+    /// Made when the first bytes come.
+    decoder: Option<Decoder>,
     /// Came, and not decoded.
     coded: Bytes,
     /// The last time, there was more to give than there was room.
@@ -66,16 +68,19 @@ pub struct Decoding {
 static ROOM: Semaphore = Semaphore::const_new(limits::CODING_BUDGET);
 
 impl Decoding {
-    /// # Errors
-    /// As [`Decoder::new`].
-    pub fn new(codings: &[Coding]) -> Result<Self, Fault> {
-        Ok(Self {
-            decoder: Decoder::new(codings)?,
+    pub fn new(codings: Vec<Coding>) -> Self {
+        Self {
+            codings,
+            decoder: None,
             coded: Bytes::new(),
             more: false,
             ended: false,
             room: None,
-        })
+        }
+    }
+
+    pub fn codings(&self) -> &[Coding] {
+        &self.codings
     }
 
     pub fn has_ended(&self) -> bool {
@@ -85,7 +90,7 @@ impl Decoding {
     /// The next decoded chunk of what is here; `None`: more must come.
     ///
     /// # Errors
-    /// As [`Decoder::push`], or [`Code::HoldBudget`] where a later frame wants a larger window
+    /// As [`Decoder::new`] and [`Decoder::push`], or [`Code::HoldBudget`] where a later frame wants a larger window
     /// than there is.
     pub fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         if self.coded.is_empty() && !self.more {
@@ -95,7 +100,11 @@ impl Decoding {
         let most = (self.coded.len() * 8).clamp(limits::CODING_STEP, limits::CHUNK);
         let mut out = Vec::new();
         let mut coded = &self.coded[..];
-        self.decoder.push(&mut coded, &mut out, most)?;
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decoder::new(&self.codings)?),
+        };
+        decoder.push(&mut coded, &mut out, most)?;
         let taken = self.coded.len() - coded.len();
         self.coded.advance(taken);
         self.more = out.len() == most;
@@ -113,7 +122,11 @@ impl Decoding {
     /// # Errors
     /// [`Code::Truncated`].
     pub fn finish(&mut self) -> Result<(), Fault> {
-        self.decoder.finish()?;
+        match self.decoder.take() {
+            Some(decoder) => decoder.finish()?,
+            // Nothing at all is no stream.
+            None => return Err(Fault::new(Code::Truncated, Stage::Decode)),
+        }
         self.ended = true;
         Ok(())
     }
@@ -124,7 +137,7 @@ impl Decoding {
     /// # Errors
     /// [`Code::HoldBudget`].
     pub async fn streams(&mut self, beside: usize) -> Result<(), Fault> {
-        let share = permits(self.decoder.memory() + beside);
+        let share = permits(self.memory() + beside);
         let share = tokio::time::timeout(limits::HOLD_WAIT, ROOM.acquire_many(share)).await;
         let Ok(Ok(share)) = share else {
             return Err(full());
@@ -135,14 +148,23 @@ impl Decoding {
 
     /// A later frame of a stream may say that it needs more than the first did.
     fn grow(&mut self) -> Result<(), Fault> {
+        if self.room.is_none() {
+            return Ok(());
+        }
+        let wanted = permits(self.memory()) as usize;
         let Some(room) = &mut self.room else {
             return Ok(());
         };
-        let wanted = permits(self.decoder.memory()) as usize;
         if let Some(more) = wanted.checked_sub(room.num_permits()).filter(|n| *n > 0) {
             room.merge(ROOM.try_acquire_many(permits(more)).map_err(|_| full())?);
         }
         Ok(())
+    }
+}
+
+impl Decoding {
+    fn memory(&self) -> usize {
+        self.decoder.as_ref().map_or(0, Decoder::memory)
     }
 }
 
@@ -206,7 +228,7 @@ mod tests {
         // A frame of two raw bytes that asks for a window of 8 MiB, and no last block.
         let asks = [0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, 0x10, 0, 0, b'{', b'}'];
         let begun = || {
-            let mut decoding = Decoding::new(&[Coding::Zstd]).unwrap();
+            let mut decoding = Decoding::new(vec![Coding::Zstd]);
             decoding.feed(Bytes::copy_from_slice(&asks));
             assert_eq!(decoding.next().unwrap().unwrap(), "{}");
             decoding
@@ -224,7 +246,7 @@ mod tests {
         all.pop();
         begun().streams(0).await.unwrap();
         // One that asks for little at first and for much later must find room too.
-        let mut small = Decoding::new(&[Coding::Zstd]).unwrap();
+        let mut small = Decoding::new(vec![Coding::Zstd]);
         let first = crate::coding::Encoder::whole(&[Coding::Zstd], b"{}").unwrap();
         small.feed(first.into());
         assert_eq!(small.next().unwrap().unwrap(), "{}");

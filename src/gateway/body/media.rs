@@ -24,6 +24,14 @@ pub fn request(headers: &HeaderMap, format: Option<Format>) -> Result<Format, Fa
     format.or(named).ok_or_else(refused)
 }
 
+/// The media type of a format, in our words.
+pub fn of(format: Format) -> HeaderValue {
+    HeaderValue::from_static(match format {
+        Format::Json => "application/json",
+        Format::Ndjson => "application/x-ndjson",
+    })
+}
+
 /// The format of a response body; `None` where there is nothing to restore in it.
 pub fn response(headers: &HeaderMap, format: Option<Format>) -> Option<Format> {
     match headers.get(header::CONTENT_TYPE) {

@@ -89,12 +89,13 @@ impl Reader {
     }
 
     /// From now on, chunks are decoded.
-    ///
-    /// # Errors
-    /// `Code::Internal`: no memory.
-    pub fn decode(&mut self, codings: &[Coding]) -> Result<(), Fault> {
-        self.decoding = Some(Box::new(Decoding::new(codings)?));
-        Ok(())
+    pub fn decode(&mut self, codings: Vec<Coding>) {
+        self.decoding = Some(Box::new(Decoding::new(codings)));
+    }
+
+    /// What is undone; empty: nothing.
+    pub fn codings(&self) -> &[Coding] {
+        self.decoding.as_ref().map_or(&[], |d| d.codings())
     }
 
     /// From now on its memory does not count as a held body's: see [`Decoding::streams`].

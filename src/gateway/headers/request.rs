@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{cookie, forwarded, hop, standing};
-use crate::config::{Format, RequestBody, ResponseBody};
+use crate::config::{RequestBody, ResponseBody};
 use crate::gateway::body::{coded, media};
 use crate::gateway::routes::Route;
 
@@ -26,11 +26,9 @@ fn about_the_response(name: &HeaderName) -> bool {
 /// The media type of a rewritten body: what it was parsed as, in our words. A client's own may
 /// have parameters, or a subtype made of anything.
 fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
-    let format = media::request(from, route.config.format).ok()?;
-    Some(HeaderValue::from_static(match format {
-        Format::Json => "application/json",
-        Format::Ndjson => "application/x-ndjson",
-    }))
+    media::request(from, route.config.format)
+        .ok()
+        .map(media::of)
 }
 
 /// The codings of a rewritten body: those that it came with, in our words.
@@ -107,6 +105,7 @@ pub fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Format;
     use crate::gateway::metrics::Metrics;
     use crate::gateway::routes::{Routes, tests::route};
 
