@@ -92,7 +92,7 @@ impl Decoding {
     /// # Errors
     /// As [`Decoder::new`] and [`Decoder::push`], or [`Code::HoldBudget`] where a later frame wants a larger window
     /// than there is.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         if self.coded.is_empty() && !self.more {
             return Ok(None);
         }
@@ -112,7 +112,7 @@ impl Decoding {
         Ok((!out.is_empty()).then(|| out.into()))
     }
 
-    /// Takes what came, once [`Decoding::next`] has nothing more.
+    /// Takes what came, once [`Decoding::chunk`] has nothing more.
     pub fn feed(&mut self, coded: Bytes) {
         self.coded = coded;
     }
@@ -230,7 +230,7 @@ mod tests {
         let begun = || {
             let mut decoding = Decoding::new(vec![Coding::Zstd]);
             decoding.feed(Bytes::copy_from_slice(&asks));
-            assert_eq!(decoding.next().unwrap().unwrap(), "{}");
+            assert_eq!(decoding.chunk().unwrap().unwrap(), "{}");
             decoding
         };
         let mut all = Vec::new();
@@ -249,12 +249,12 @@ mod tests {
         let mut small = Decoding::new(vec![Coding::Zstd]);
         let first = crate::coding::Encoder::whole(&[Coding::Zstd], b"{}").unwrap();
         small.feed(first.into());
-        assert_eq!(small.next().unwrap().unwrap(), "{}");
+        assert_eq!(small.chunk().unwrap().unwrap(), "{}");
         small.streams(0).await.unwrap();
         let mut one = begun();
         one.streams(0).await.unwrap();
         small.feed(Bytes::copy_from_slice(&asks));
-        assert_eq!(small.next().unwrap_err().code, Code::HoldBudget);
+        assert_eq!(small.chunk().unwrap_err().code, Code::HoldBudget);
         drop((all, one));
     }
 }

@@ -191,7 +191,7 @@ impl Reader {
         // One chunk that came may be hundreds of them: others on this thread have their turn.
         let turn = ready!(tokio::task::coop::poll_proceed(cx));
         loop {
-            let chunk = match decoding.next() {
+            let chunk = match decoding.chunk() {
                 Ok(None) => match ready!(self.poll_came(cx)) {
                     Ok(Some(came)) => {
                         decoding.feed(came);

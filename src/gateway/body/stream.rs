@@ -155,9 +155,8 @@ impl Out {
     /// What comes last.
     fn end(&mut self) -> Result<Vec<u8>, Fault> {
         let mut coded = Vec::new();
-        match &mut self.encode {
-            Some(encode) => encode.finish(&mut coded)?,
-            None => {}
+        if let Some(encode) = &mut self.encode {
+            encode.finish(&mut coded)?;
         }
         Ok(coded)
     }
