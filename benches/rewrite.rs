@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cryptonym::config::Format;
-use cryptonym::format::{Found, Json, Ndjson, Options, Scanner, splice as splice_in};
+use cryptonym::format::{Csv, Found, Json, Ndjson, Options, Scanner, Tsv, splice as splice_in};
 use cryptonym::policy::Unlisted;
 
 #[allow(dead_code)] // `scan` uses all of it.
@@ -82,6 +82,8 @@ fn splice(c: &mut Criterion) {
         let mut scanner: Box<dyn Scanner> = match format {
             Format::Json => Box::new(Json::new(policy, options)),
             Format::Ndjson => Box::new(Ndjson::new(policy, options)),
+            Format::Csv(dialect) => Box::new(Csv::new(policy, options, dialect)),
+            Format::Tsv { header } => Box::new(Tsv::new(policy, options, header)),
         };
         let mut slots = Vec::new();
         scanning::scan(

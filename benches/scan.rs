@@ -1,5 +1,6 @@
 //! Scan and splice of one MiB of blood-test records: validating, four selected fields, constant
-//! answers (no derivation). One core, in time on the processor.
+//! answers (no derivation). One core, in time on the processor. The same people as rows, beside a
+//! reader that only reads them.
 //!
 //! `cargo bench --bench scan`
 
@@ -8,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use cryptonym::format::{Found, Json, Ndjson, Options, Scanner, splice};
+use cryptonym::format::csv::Dialect;
+use cryptonym::format::fuzz::policy;
+use cryptonym::format::{Csv, Found, Json, Ndjson, Options, Scanner, Tsv, splice};
 use cryptonym::limits;
-use cryptonym::policy::Unlisted;
+use cryptonym::policy::{Action, RecordUnit, Redact, Unlisted};
 
 #[path = "support/cpu.rs"]
 mod cpu;
@@ -82,6 +85,77 @@ fn scan(c: &mut Criterion<cpu::Cpu>) {
     }
 }
 
+/// Rows of the records' own fields, with a header.
+fn rows(delimiter: &str, quote: &str, end: &str) -> Vec<u8> {
+    let line = |fields: Vec<String>| {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|f| format!("{quote}{f}{quote}"))
+            .collect();
+        fields.join(delimiter) + end
+    };
+    let mut body = String::new();
+    for record in records::records(2 << 20) {
+        let record: serde_json::Value = serde_json::from_str(&record).expect("a record");
+        let fields = record.as_object().expect("an object");
+        let fields = fields.iter().filter_map(|(k, v)| Some((k, v.as_str()?)));
+        if body.is_empty() {
+            body += &line(fields.clone().map(|(name, _)| name.clone()).collect());
+        }
+        body += &line(fields.map(|(_, value)| value.to_owned()).collect());
+    }
+    body.into_bytes()
+}
+
+fn scan_rows(c: &mut Criterion<cpu::Cpu>) {
+    let redact = || Action::Redact(Redact::Constant(scanning::PSEUDONYM.into()));
+    let four = ["$.subscriber_id", "$.name", "$.email", "$.nhs_number"].map(|at| (at, redact()));
+    let mut rules = four.to_vec();
+    rules.push(("$.*", Action::Keep));
+    let named = policy(Unlisted::Reject, RecordUnit::Auto, &rules);
+    let (options, dialect) = (Options::default(), Dialect::default());
+    let (mut found, mut out) = (Found::default(), Vec::with_capacity(4 << 20));
+    for (name, body, tabs) in [
+        ("csv", rows(",", "", "\n"), false),
+        ("csv quoted", rows(",", "\"", "\r\n"), false),
+        ("tsv", rows("\t", "", "\n"), true),
+    ] {
+        let count = body.iter().filter(|b| **b == b'\n').count() - 1;
+        let mut group = c.benchmark_group(name);
+        group.throughput(cpu::bytes(body.len()));
+        for (cut, chunk) in [("whole", body.len()), ("64k", limits::CHUNK)] {
+            group.bench_function(cut, |b| {
+                b.iter(|| {
+                    let policy = Arc::clone(&named);
+                    let slots = if tabs {
+                        let mut scanner = Tsv::new(policy, options, true);
+                        rewrite(&mut scanner, &body, chunk, &mut found, &mut out)
+                    } else {
+                        let mut scanner = Csv::new(policy, options, dialect);
+                        rewrite(&mut scanner, &body, chunk, &mut found, &mut out)
+                    };
+                    assert_eq!(slots, 4 * count);
+                    black_box(&out);
+                });
+            });
+        }
+        if !tabs {
+            group.bench_function("the csv crate, reading alone", |b| {
+                b.iter(|| {
+                    let mut reader = csv::ReaderBuilder::new().from_reader(&body[..]);
+                    let mut record = csv::ByteRecord::new();
+                    let mut rows = 0;
+                    while reader.read_byte_record(&mut record).expect("a row") {
+                        rows += 1;
+                    }
+                    assert_eq!(rows, count);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 /// A yardstick for the machine of the day: a validator that builds nothing and changes nothing.
 fn yardstick(c: &mut Criterion<cpu::Cpu>) {
     let array = format!("[{}]", records::records(1 << 20).join(",")).into_bytes();
@@ -105,6 +179,6 @@ fn settings() -> Criterion<cpu::Cpu> {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = scan, yardstick
+    targets = scan, scan_rows, yardstick
 }
 criterion_main!(benches);

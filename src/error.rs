@@ -115,6 +115,11 @@ codes! {
     // --- the body's bytes
     MalformedJson = "malformed-json", 400, Client, "The body is not valid JSON (RFC 8259).", "Send one well-formed JSON text in UTF-8 without a byte order mark.";
     MalformedNdjson = "malformed-ndjson", 400, Client, "A line of the body is not exactly one JSON text.", "Send one JSON text a line, separated by line feeds.";
+    MalformedCsv = "malformed-csv", 400, Client, "A row of the body is not valid CSV (RFC 4180).", "Quote fields that hold quotes, delimiters or line ends, double the quotes inside, and end every row alike.";
+    MalformedTsv = "malformed-tsv", 400, Client, "A row of the body is not valid TSV.", "Escape tabs, line ends and backslashes inside fields with a backslash, and end rows with line feeds.";
+    UnclosedQuote = "unclosed-quote", 400, Client, "The body ends inside a quoted field.", "Close the quote that the offset names, or send the whole body again.";
+    NulInRow = "nul-in-row", 400, Client, "A row contains U+0000.", "Remove the NUL: some readers stop there.";
+    TooManyColumns = "too-many-columns", 413, Client, "The header row names more columns than the gateway follows.", "Send fewer columns.";
     NotUtf8 = "not-utf8", 400, Client, "The body is not UTF-8.", "Convert UTF-16 or Latin-1 text to UTF-8 before sending.";
     ByteOrderMark = "byte-order-mark", 400, Client, "The body starts with a byte order mark.", "Send UTF-8 without a byte order mark (RFC 8259, section 8.1).";
     LoneSurrogate = "lone-surrogate", 400, Client, "A string holds half of a surrogate pair.", "Escape characters beyond U+FFFF as a pair, or send them as UTF-8.";

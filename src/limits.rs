@@ -89,6 +89,10 @@ pub const DISCARD_QUIET: Duration = Duration::from_millis(500);
 /// Rules of one policy: each record shape has tens of places, and slots carry a rule in 16 bits.
 pub const RULES: usize = 4096;
 
+/// Columns of a row that has a header, or that a selector may name: a spreadsheet has no more.
+/// What is known of each is kept for as long as the body lasts (eight bytes).
+pub const COLUMNS: usize = 16_384;
+
 /// Distinct member names that the selectors of one policy list.
 pub const SELECTOR_NAMES: usize = 4096;
 

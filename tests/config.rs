@@ -846,6 +846,100 @@ fn path_04_conflicting_routes() {
     );
 }
 
+/// Each flow that the data map does not allow is an error with its place and the clause.
+#[test]
+fn formats_06_a_flow_that_may_not_be_names_its_clause() {
+    let usage = GOOD
+        .replace("purpose = \"research\"", "purpose = \"analytics\"")
+        .replace(
+            "category = \"test\", special",
+            "category = \"usage\", special",
+        );
+    let cases = [
+        (
+            GOOD.replace(
+                "category = \"test\", special",
+                "category = \"usage\", special",
+            ),
+            39,
+            "Art. 5(1)(b)",
+        ),
+        (
+            GOOD.replace("special = \"health\"", "special = \"religion\""),
+            39,
+            "Art. 5(1)(c), 9(1)",
+        ),
+        // The category may flow for this purpose, and what is special about it may not.
+        (
+            usage.clone(),
+            39,
+            "special category `health` has no condition for purpose `analytics`",
+        ),
+        (usage.clone(), 39, "Art. 9(2)"),
+        (
+            GOOD.replace("region = \"GB\"", "region = \"US\""),
+            38,
+            "Art. 44",
+        ),
+        (
+            GOOD.replace(
+                "kind = \"subscriber\", subject = true",
+                "kind = \"ethnicity\"",
+            ),
+            37,
+            "recital 26",
+        ),
+    ];
+    for (text, line, clause) in cases {
+        let found = faults(&text);
+        let fits = |d: &Diagnostic| d.line == line && d.message.contains(clause) && d.column > 0;
+        assert!(found.iter().any(fits), "{clause}: {found:?}");
+    }
+    assert!(parse(&usage.replace(", special = \"health\"", "")).is_ok());
+}
+
+/// What an officer files: one record a route, with nothing in it that the configuration does not say.
+#[test]
+fn formats_06_check_explain_prints_a_record_of_processing() {
+    let dir = tempfile::tempdir().unwrap();
+    let abroad = "[backend.far]\nurls = [\"https://far.example\"]\nregion = \"US\"\n[limits]";
+    let more = "\n[[route]]\nname = \"pages\"\npath = \"/pages\"\nmethods = [\"GET\"]\nbackend = \"far\"\n";
+    let text = GOOD.replace("[limits]", abroad) + more;
+    std::fs::write(dir.path().join("config.toml"), text).unwrap();
+    let (code, told, errors) = cryptonym(dir.path(), &["check", "--explain", "--no-files"]);
+    assert_eq!(code, 0, "{errors}");
+    for line in [
+        "## in",
+        "| Purpose (b) | research |",
+        "| Lawful basis | public interest, Art. 6(1)(e), or consent, Art. 6(1)(a) |",
+        "| Special categories: condition | explicit consent, Art. 9(2)(a) |",
+        "| Data subjects (c) | those named by: subscriber |",
+        "| Recipient (d) | lake (GB) |",
+        "| Transfers (e) | none outside the United Kingdom, the EEA and adequate countries |",
+        "| `$.id` | identity | – | pseudonym | sub_1_… (the subject) |",
+        "| `$.wbc` | test | health | keep | the value as it is |",
+        "| What no rule names | a message with anything else is refused |",
+        "## pages",
+        "| Recipient (d) | far (US) |",
+        "| Transfers (e) | to US: of identifiable categories nothing but pseudonyms (Art. 44, 46) |",
+    ] {
+        assert!(told.lines().any(|l| l == line), "{line}\n{told}");
+    }
+    assert!(
+        told.contains("in the vault") && told.contains("domain `study`"),
+        "{told}"
+    );
+    // Whatever only the controller knows is said to be open, and nothing is made up.
+    let open = told.matches("to be completed by the controller").count();
+    assert!(open >= 5, "{open}: {told}");
+    let (code, told, _) = cryptonym(dir.path(), &["check", "--explain", "--json", "--no-files"]);
+    assert_eq!(code, 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["records"][0]["purpose"], "research");
+    assert_eq!(told["records"][0]["data"][2]["special"], "health");
+    assert_eq!(told["records"][1]["lawful_basis"], serde_json::Value::Null);
+}
+
 #[test]
 fn path_04_opaque_abroad_is_refused() {
     let text = GOOD

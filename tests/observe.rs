@@ -773,14 +773,64 @@ async fn proxy_11_the_admin_address_tells_the_status_sets_the_level_and_drains()
     assert!(ended.0.contains("exit status: 0"), "{ended}");
 }
 
+/// The vault CA's list of revoked certificates, as openssl writes it.
+fn revocations(installation: &Installation, revoked: Option<&str>) {
+    let (cert, key) = (
+        installation.cert("vault-ca.pem"),
+        installation.cert("vault-ca.key"),
+    );
+    let folder = installation.cert("crl");
+    let _ = std::fs::create_dir(&folder);
+    let at = folder.display();
+    std::fs::write(
+        folder.join("cnf"),
+        format!(
+            "[ca]\ndefault_ca = d\n[d]\ndatabase = {at}/index\ncrlnumber = {at}/number\n\
+             default_md = sha256\ndefault_crl_days = 7\ncrl_extensions = e\n\
+             [e]\nauthorityKeyIdentifier = keyid\n"
+        ),
+    )
+    .unwrap();
+    if !folder.join("number").exists() {
+        std::fs::write(folder.join("number"), "01\n").unwrap();
+        std::fs::write(folder.join("index"), "").unwrap();
+    }
+    let ca = |more: &[&std::ffi::OsStr]| {
+        let mut command = std::process::Command::new("openssl");
+        command
+            .args(["ca", "-batch", "-config"])
+            .arg(folder.join("cnf"));
+        command
+            .arg("-cert")
+            .arg(&cert)
+            .arg("-keyfile")
+            .arg(&key)
+            .args(more);
+        let ended = command.output().unwrap();
+        assert!(
+            ended.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+    };
+    if let Some(name) = revoked {
+        let file = installation.cert(&format!("{name}.pem"));
+        ca(&["-revoke".as_ref(), file.as_os_str()]);
+    }
+    let next = folder.join("next");
+    ca(&["-gencrl".as_ref(), "-out".as_ref(), next.as_os_str()]);
+    std::fs::rename(next, folder.join("crl.pem")).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_11_with_tls_the_admin_address_wants_a_custodian() {
     let backend = Backend::answering(OK).await;
     let address = free_address().unwrap();
     let keys = format!(
-        "admin = {{ listen = \"{address}\", tls = {{ certificate = \"certs/out/gateway.pem\", key = \"certs/out/gateway.key\", client_ca = \"certs/out/vault-ca.pem\" }} }}"
+        "admin = {{ listen = \"{address}\", tls = {{ certificate = \"certs/out/gateway.pem\", key = \"certs/out/gateway.key\", client_ca = \"certs/out/vault-ca.pem\", client_crl = \"certs/out/crl/crl.pem\" }} }}"
     );
     let mut installation = prepare(backend.address, &keys, "");
+    revocations(&installation, None);
     start(&mut installation).await;
     let ca = installation.cert(CA);
     let status_as = async |identity: Option<&str>| {
@@ -815,6 +865,13 @@ async fn proxy_11_with_tls_the_admin_address_wants_a_custodian() {
     }
     // Nor in clear.
     assert!(get(address, "/status").is_err());
+    // Who has been revoked is let in no more, soon after the list is there.
+    revocations(&installation, Some("people/c.mwangi"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while status_as(Some("people/c.mwangi")).await.is_some() {
+        assert!(Instant::now() < end, "the list is not read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     // `check` warns of the other way, and of trace ids.
     let risks = tokio::task::block_in_place(|| installation.expect(&["check"]));
     assert!(

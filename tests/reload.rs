@@ -625,6 +625,28 @@ async fn proxy_08_another_policy_and_domain_while_it_runs() {
     assert_eq!((calls("lease"), calls("known")), (2, 2));
     assert_eq!(pseudonym(&installation, &mut backend).await, before);
     assert_eq!(alarms(&installation), 0.0);
+    // A domain that the vault does not know: its no is heard at once, and nothing changes.
+    rewrite(&installation, |text| {
+        let text = text.replace("[domain.research]", "[domain.elsewhere]");
+        text.replace("domain = \"research\"", "domain = \"elsewhere\"")
+    });
+    let gateway = installation.gateway.as_ref().unwrap();
+    gateway.signal(Signal::HUP);
+    let began = Instant::now();
+    let refused = loop {
+        let log = std::fs::read_to_string(installation.log("gateway")).unwrap();
+        if let Some(line) = log
+            .lines()
+            .find(|line| line.contains("configuration refused"))
+        {
+            break line.to_owned();
+        }
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(refused.contains("no lease for elsewhere: "), "{refused}");
+    assert!(!refused.contains(" within "), "{refused}");
+    assert_eq!(pseudonym(&installation, &mut backend).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cryptonym::config::{Format, Limits};
 use cryptonym::error::{Code, Fault, Stage};
+use cryptonym::format::csv::Dialect;
 use cryptonym::format::fuzz::policy;
 use cryptonym::limits;
 use cryptonym::policy::{Action, RecordUnit, Redact, Scope, Unlisted};
@@ -216,6 +217,59 @@ fn path_11_only_what_this_request_sent_comes_back_and_as_it_was_sent() {
     // The first spelling, a whole value, at a listed place, of the same kind; nothing else.
     let expected = answer.replacen(mine, "sub-1", 1);
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn formats_01_an_identifier_is_the_same_in_json_and_in_rows_and_comes_back_in_rows() {
+    let keeper = TestKeeper::new(Behaviour::Keep);
+    let csv = Format::Csv(Dialect::default());
+    let tsv = Format::Tsv { header: true };
+    let own = Arc::new(OwnIdentifiers::new(limits::RESTORE));
+    let sent = |format, body: &str| {
+        let mut request = job(&keeper, format, scope(Scope::Domain));
+        request.own = Some(own.clone());
+        let mut out = Vec::new();
+        let summary = run_job(request, body.as_bytes(), 3, &mut out).unwrap();
+        (summary.records, String::from_utf8(out).unwrap())
+    };
+    let (_, json) = sent(Format::Ndjson, "{\"id\":\"SUB-1\"}\n");
+    let mine = json.split('"').nth(3).unwrap();
+    let rows = sent(csv, "n,id\r\n1,SUB-1\r\n\r\n2,\"sub-1\"\r\n");
+    assert_eq!(
+        rows,
+        (2, format!("n,id\r\n1,{mine}\r\n\r\n2,\"{mine}\"\r\n"))
+    );
+    assert_eq!(
+        sent(tsv, "id\nSUB-1\n\\N\n"),
+        (2, format!("id\n{mine}\n\\N\n"))
+    );
+
+    let restore = [("$.id", Action::Restore { kind: SUBSCRIBER })];
+    for (format, answer, expected) in [
+        (
+            csv,
+            format!("id,n\n{mine},{mine}\n"),
+            format!("id,n\nSUB-1,{mine}\n"),
+        ),
+        (
+            csv,
+            format!("id\n\"{mine}\"\nx {mine}\n"),
+            format!("id\n\"SUB-1\"\nx {mine}\n"),
+        ),
+        (
+            tsv,
+            format!("id\tn\n{mine}\t{mine}\n"),
+            format!("id\tn\nSUB-1\t{mine}\n"),
+        ),
+    ] {
+        let mut response = job(&keeper, format, Action::Keep);
+        response.keeper = None;
+        response.own = Some(own.clone());
+        response.policy = policy(Unlisted::Keep, RecordUnit::Auto, &restore);
+        let mut out = Vec::new();
+        run_job(response, answer.as_bytes(), 5, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]

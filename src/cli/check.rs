@@ -10,6 +10,7 @@ use std::path::Path;
 use super::Exit;
 use crate::config::{Config, Diagnostic};
 
+mod explain;
 mod files;
 mod json;
 mod risks;
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   cryptonym check
   cryptonym check --config /etc/cryptonym/config.toml
+  cryptonym check --explain > processing.md             (for the data-protection officer)
   cryptonym check --json --no-files > meaning.json      (on a build machine, without keys)
 
 Exit codes: 0 all is well (there may be warnings) · 1 a file that the configuration names is
@@ -31,6 +33,9 @@ pub struct Args {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+    /// Print the record of processing of each route (GDPR Art. 30), as Markdown or with --json
+    #[arg(long)]
+    explain: bool,
     /// When to use colours; `auto` is: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     color: Color,
@@ -69,7 +74,16 @@ pub fn run(args: Args, path: &Path) -> Exit {
     } else {
         files::check(&loaded.config)
     };
-    if args.json {
+    if args.explain {
+        let records = explain::records(&loaded.config);
+        match args.json {
+            true => println!("{}", explain::json(&records)),
+            false => print!("{}", explain::markdown(&records, &loaded.config)),
+        }
+        for fault in faults.iter().filter(|f| f.fatal) {
+            eprintln!("error: {}", fault.text);
+        }
+    } else if args.json {
         println!("{}", json::meaning(&loaded, &faults));
     } else {
         let color = color(std::io::stdout().is_terminal());

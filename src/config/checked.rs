@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Egress, Original, Transparent};
 use crate::coding::Coding;
+use crate::format::csv::Dialect;
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -367,6 +368,7 @@ pub struct Route {
     pub format: Option<Format>,
     /// Content codings of bodies that a policy reads.
     pub codings: Codings,
+    pub rows: Rows,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
     pub client_certificate: bool,
@@ -462,6 +464,28 @@ pub enum WebSocket {
 pub enum Format {
     Json,
     Ndjson,
+    Csv(Dialect),
+    /// Tab-separated, with backslash escapes; `header`: the first row names the columns.
+    Tsv {
+        header: bool,
+    },
+}
+
+/// How a route's rows are written, where the format or the media type says that there are rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub csv: Dialect,
+    /// A TSV body's first row names the columns.
+    pub tsv_header: bool,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self {
+            csv: Dialect::default(),
+            tsv_header: true,
+        }
+    }
 }
 
 /// `[limits]`: the configurable part of `limits.rs`.

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Found, Json, Ndjson, Options, Scanner, Shape, splice};
+use super::csv::Dialect;
+use super::{Answer, Csv, Found, Json, Ndjson, Options, Scanner, Shape, Tsv, splice};
 use crate::error::Fault;
 use crate::policy::{Action, Policy, RecordUnit, Redact, Rule, RuleId, Selector, Unlisted};
 
@@ -158,6 +159,83 @@ pub fn ndjson(body: &[u8]) {
     body_of(true, body);
 }
 
+/// Policies for rows, that between them use every verdict.
+pub fn row_policies() -> Vec<Arc<Policy>> {
+    let redact = || Action::Redact(Redact::Constant("-".into()));
+    let (unit, keep) = (RecordUnit::Auto, Unlisted::Keep);
+    let mut all = Vec::new();
+    for unlisted in [Unlisted::Keep, Unlisted::Drop, Unlisted::Reject] {
+        all.push(policy(unlisted, unit, &[]));
+        let rules = [
+            ("$.a", redact()),
+            ("$.b", Action::Drop),
+            ("$['c d']", Action::Keep),
+            ("$.e", Action::Reject),
+            ("$[0]", redact()),
+            ("$[1]", Action::Drop),
+            ("$[2]", Action::Keep),
+            ("$[5]", Action::Reject),
+        ];
+        all.push(policy(unlisted, unit, &rules));
+    }
+    all.push(policy(keep, unit, &[("$.*", redact())]));
+    all.push(policy(
+        keep,
+        unit,
+        &[
+            ("$.a", redact()),
+            ("$[0]", redact()),
+            ("$[*]", Action::Drop),
+        ],
+    ));
+    all.push(policy(
+        Unlisted::Reject,
+        unit,
+        &[("$..a", redact()), ("$", Action::Keep)],
+    ));
+    all.push(policy(keep, unit, &[("$", Action::Drop)]));
+    all.push(policy(keep, unit, &[("$", redact())]));
+    all
+}
+
+/// A body of CSV in two dialects under every policy for rows, cut in several ways.
+pub fn csv(body: &[u8]) {
+    for (delimiter, header) in [(b',', true), (b';', false)] {
+        rows(body, |policy, options, first| {
+            let header = header && first;
+            Box::new(Csv::new(policy, options, Dialect { delimiter, header }))
+        });
+    }
+}
+
+/// A body of TSV, with a header and without, under every policy for rows, cut in several ways.
+pub fn tsv(body: &[u8]) {
+    for header in [true, false] {
+        rows(body, |policy, options, first| {
+            Box::new(Tsv::new(policy, options, header && first))
+        });
+    }
+}
+
+/// `scanner`: for the first rewrite, or for reading its output again, when a kept name may stand
+/// alone and be empty.
+fn rows(body: &[u8], scanner: impl Fn(Arc<Policy>, Options, bool) -> Box<dyn Scanner>) {
+    let answer = |seen: &Seen| match seen.value.len() % 4 {
+        0 => Answer::Text("new, \"text\"\t\\;\n"),
+        1 => Answer::Word(b"sub_1_x"),
+        2 => Answer::Null,
+        _ => Answer::Keep,
+    };
+    for options in [Options::default(), TIGHT] {
+        for policy in row_policies() {
+            every_cut(body, &policy, answer, |first, policy| match first {
+                true => scanner(policy, options, true),
+                false => scanner(policy, Options::default(), false),
+            });
+        }
+    }
+}
+
 /// The text of a selector.
 pub fn selector(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -179,32 +257,45 @@ pub fn selector(data: &[u8]) {
 }
 
 fn body_of(lines: bool, body: &[u8]) {
-    let constant = |_: &Seen| Answer::Text("new \"text\"");
     for options in [Options::default(), TIGHT] {
         for policy in policies() {
-            let run = |cut: usize| {
-                let mut scanner = scanner(lines, &policy, options);
-                rewrite(&mut *scanner, body, std::iter::repeat(cut), constant)
-            };
-            let whole = run(usize::MAX - body.len());
-            for cut in [1, 2, 3, 7, 64, 65, 100, 1000]
-                .into_iter()
-                .filter(|cut| *cut < body.len())
-            {
-                assert_eq!(run(cut), whole, "cut into {cut} under {:?}", policy.rules);
-            }
-            let Ok((out, _)) = whole else { continue };
-            if policy.rules.is_empty() && policy.unlisted == Unlisted::Keep {
-                assert_eq!(out, body);
-            }
-            let keep = self::policy(Unlisted::Keep, RecordUnit::Document, &[]);
-            let mut again = scanner(lines, &keep, Options::default());
-            let checked = rewrite(&mut *again, &out, std::iter::empty(), constant);
-            assert!(
-                checked.is_ok(),
-                "{checked:?} from the output under {:?}",
-                policy.rules
-            );
+            let answer = |_: &Seen| Answer::Text("new \"text\"");
+            every_cut(body, &policy, answer, |first, policy| match first {
+                true => scanner(lines, &policy, options),
+                false => scanner(lines, &policy, Options::default()),
+            });
         }
     }
+}
+
+/// `scanner`: for the body (`true`), and for its output under a policy that keeps everything.
+fn every_cut(
+    body: &[u8],
+    policy: &Arc<Policy>,
+    answer: impl Fn(&Seen) -> Answer<'static>,
+    scanner: impl Fn(bool, Arc<Policy>) -> Box<dyn Scanner>,
+) {
+    let run = |cut: usize| {
+        let mut scanner = scanner(true, Arc::clone(policy));
+        rewrite(&mut *scanner, body, std::iter::repeat(cut), &answer)
+    };
+    let whole = run(usize::MAX - body.len());
+    for cut in [1, 2, 3, 7, 64, 65, 100, 1000]
+        .into_iter()
+        .filter(|cut| *cut < body.len())
+    {
+        assert_eq!(run(cut), whole, "cut into {cut} under {:?}", policy.rules);
+    }
+    let Ok((out, _)) = whole else { return };
+    if policy.rules.is_empty() && policy.unlisted == Unlisted::Keep {
+        assert_eq!(out, body);
+    }
+    let keep = self::policy(Unlisted::Keep, RecordUnit::Document, &[]);
+    let mut again = scanner(false, keep);
+    let checked = rewrite(&mut *again, &out, std::iter::empty(), &answer);
+    let rules = &policy.rules;
+    assert!(
+        checked.is_ok(),
+        "{checked:?} from the output under {rules:?}"
+    );
 }

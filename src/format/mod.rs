@@ -6,9 +6,10 @@
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`json`], [`ndjson`] | the two formats of this version: thin, both on `machine` |
+//! | [`json`], [`ndjson`] | JSON, whole and by the line: thin, both on `machine` |
+//! | [`csv`] | CSV and TSV: rows of fields, by a header's names or by number |
 //! | `machine` | the JSON grammar, places, records and drops; a byte walk and a token walk |
-//! | `simd` | 64 bytes at a time into bitmaps of tokens; the only file with `unsafe` |
+//! | `simd` | 64 bytes at a time into bitmaps of tokens or marks; the only file with `unsafe` |
 //! | `number`, `text` | numbers and strings of RFC 8259, read and written |
 //! | [`splice`] | a segment with its answers in place |
 //! | [`fuzz`] | fuzz bodies as plain functions |
@@ -26,6 +27,7 @@ use crate::error::Fault;
 use crate::limits;
 use crate::policy::RuleId;
 
+pub mod csv;
 pub mod fuzz;
 pub mod json;
 mod machine;
@@ -35,6 +37,7 @@ mod simd;
 pub mod splice;
 mod text;
 
+pub use csv::{Csv, Tsv};
 pub use json::Json;
 pub use ndjson::Ndjson;
 pub use splice::splice;
@@ -58,10 +61,14 @@ pub struct Slot {
 /// How the value is written, so that it can be read and written back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A quoted JSON string without escapes: the value is what stands between the quotes.
+    /// A quoted JSON string without escapes, or a quoted CSV field without doubled quotes: the
+    /// value is what stands between the quotes.
     Text,
-    /// A quoted JSON string with escapes: reading it needs a scratch buffer.
+    /// A quoted JSON string with escapes, a CSV field with doubled quotes, a TSV field with
+    /// escapes: reading it needs a scratch buffer.
     Escaped,
+    /// A field without quotes or escapes: its spelling is its value.
+    Bare,
     /// A bare JSON number: its spelling is its value.
     Number,
     /// `true` or `false`.

@@ -2,7 +2,8 @@
 //!
 //! What enters: UTF-8, from a point between two tokens. What leaves: the positions of brackets,
 //! colons, commas, opening quotes and first bytes of numbers and literals outside strings (on
-//! lines: line feeds too). What can never happen: the levels differ; a test compares them all.
+//! lines: line feeds too); or, for rows, of five given bytes wherever they stand. What can never
+//! happen: the levels differ; a test compares them all.
 //!
 //! This is the only file that may use `unsafe`: it calls functions compiled for instructions that
 //! were detected at run time, and loads and stores vectors within bounds that arrays prove.
@@ -129,6 +130,26 @@ impl Index {
 
     /// Indexes one more batch of `window`; `false`: there are no more bytes.
     pub fn fill<const LINES: bool>(&mut self, window: &[u8]) -> bool {
+        self.fill_with(window, |index, blocks, at| {
+            index.blocks::<LINES>(blocks, at)
+        })
+    }
+
+    /// The same for marks: bytes that count wherever they stand, so it may begin anywhere.
+    pub fn fill_marks(&mut self, window: &[u8], marks: Marks) -> bool {
+        self.fill_with(window, |index, blocks, at| match index.level {
+            Level::Portable => portable_marks(blocks, at, marks, index),
+            // SAFETY: `detect` has seen every feature that the function is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { x86::avx2_marks(blocks, at, marks, index) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { x86::avx512_marks(blocks, at, marks, index) },
+        })
+    }
+
+    #[inline(always)]
+    fn fill_with(&mut self, window: &[u8], find: impl Fn(&mut Self, &[[u8; 64]], u32)) -> bool {
         let rest = &window[self.next..];
         if rest.is_empty() {
             return false;
@@ -144,11 +165,11 @@ impl Index {
         if left == 0 {
             self.odd = Odd::default();
         }
-        self.blocks::<LINES>(blocks, at);
+        find(self, blocks, at);
         if !end.is_empty() && batch.len() == rest.len() {
             let mut padded = [b' '; 64];
             padded[..end.len()].copy_from_slice(end);
-            self.blocks::<LINES>(&[padded], at + (blocks.len() * 64) as u32);
+            find(self, &[padded], at + (blocks.len() * 64) as u32);
             self.next = window.len();
         } else {
             self.next += blocks.len() * 64;
@@ -205,6 +226,10 @@ impl Index {
         Some((tokens, kinds))
     }
 }
+
+/// Bytes that rows are made of; none of them is a space, with which the last block is filled up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks(pub [u8; 5]);
 
 /// What has been seen in strings since the first known token. Not zero: yes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -289,6 +314,25 @@ fn portable<const LINES: bool>(blocks: &[[u8; 64]], mut at: u32, index: &mut Ind
     }
 }
 
+fn portable_marks(blocks: &[[u8; 64]], mut at: u32, marks: Marks, index: &mut Index) {
+    const LOW: u64 = u64::from_le_bytes([127; 8]);
+    for block in blocks {
+        let mut bits = 0;
+        for (n, eight) in block.as_chunks::<8>().0.iter().enumerate() {
+            let word = u64::from_le_bytes(*eight);
+            // The high bit of each byte that is zero once the mark has been taken from it.
+            let is = |mark: u8| {
+                let other = word ^ u64::from_le_bytes([mark; 8]);
+                !(((other & LOW) + LOW) | other) & !LOW
+            };
+            let high = marks.0.into_iter().fold(0, |high, mark| high | is(mark));
+            bits |= ((high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * n);
+        }
+        index.append(bits, at, block);
+        at += 64;
+    }
+}
+
 fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let mut masks = Masks {
@@ -325,7 +369,7 @@ fn portable_masks<const LINES: bool>(block: &[u8; 64]) -> Masks {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Index, Masks};
+    use super::{Index, Marks, Masks};
 
     /// For each low half of a byte: the one operator (`| 0x20`) or white space that ends in it.
     const OPERATORS: [i8; 16] = lookup(b":{,}");
@@ -413,120 +457,74 @@ mod x86 {
             let bits = index
                 .carry
                 .tokens(&masks, &mut index.odd, |bits| prefix_xor(bits));
-            let count = bits.count_ones() as usize;
-            let Some((tokens, kinds)) = index.room() else {
-                return;
-            };
-            let found = _mm512_maskz_compress_epi8(bits, bytes);
-            // SAFETY: 64 bytes are stored into 64.
-            unsafe { _mm512_storeu_si512(kinds.as_mut_ptr().cast(), found) };
-            // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
-            let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
-            for (n, sixteen) in tokens.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                if n >= 2 && n * 16 >= count {
-                    break;
-                }
-                let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
-                let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
-                // SAFETY: sixteen numbers are stored into sixteen.
-                unsafe { _mm512_storeu_si512(sixteen.as_mut_ptr().cast(), moved) };
-                packed = _mm512_alignr_epi64::<2>(packed, packed);
+            compress(bits, bytes, count_up, at, index);
+            at += 64;
+        }
+    }
+
+    /// Appends the positions and bytes of the set bits.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,avx2,popcnt")]
+    fn compress(bits: u64, bytes: __m512i, count_up: __m512i, at: u32, index: &mut Index) {
+        let count = bits.count_ones() as usize;
+        let Some((tokens, kinds)) = index.room() else {
+            return;
+        };
+        let found = _mm512_maskz_compress_epi8(bits, bytes);
+        // SAFETY: 64 bytes are stored into 64.
+        unsafe { _mm512_storeu_si512(kinds.as_mut_ptr().cast(), found) };
+        // The numbers 0 to 63 whose bit is set, pushed together, widened, moved to `at`.
+        let mut packed = _mm512_maskz_compress_epi8(bits, count_up);
+        for (n, sixteen) in tokens.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            if n >= 2 && n * 16 >= count {
+                break;
             }
-            index.tail += count;
+            let wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
+            let moved = _mm512_add_epi32(wide, _mm512_set1_epi32(at as i32));
+            // SAFETY: sixteen numbers are stored into sixteen.
+            unsafe { _mm512_storeu_si512(sixteen.as_mut_ptr().cast(), moved) };
+            packed = _mm512_alignr_epi64::<2>(packed, packed);
+        }
+        index.tail += count;
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,avx2,pclmulqdq,bmi1,bmi2,popcnt")]
+    pub fn avx512_marks(blocks: &[[u8; 64]], mut at: u32, marks: Marks, index: &mut Index) {
+        let count_up: [u8; 64] = std::array::from_fn(|n| n as u8);
+        // SAFETY: 64 bytes are loaded from 64.
+        let count_up = unsafe { _mm512_loadu_si512(count_up.as_ptr().cast()) };
+        let marks = marks.0.map(|mark| _mm512_set1_epi8(mark as i8));
+        for block in blocks {
+            // SAFETY: 64 bytes are loaded from 64.
+            let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+            let mut bits = 0;
+            for mark in marks {
+                bits |= _mm512_cmpeq_epi8_mask(bytes, mark);
+            }
+            compress(bits, bytes, count_up, at, index);
+            at += 64;
+        }
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt")]
+    pub fn avx2_marks(blocks: &[[u8; 64]], mut at: u32, marks: Marks, index: &mut Index) {
+        let marks = marks.0.map(|mark| _mm256_set1_epi8(mark as i8));
+        for block in blocks {
+            let mut bits = 0;
+            for (n, half) in block.as_chunks::<32>().0.iter().enumerate() {
+                // SAFETY: 32 bytes are loaded from 32.
+                let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+                let mut found = _mm256_setzero_si256();
+                for mark in marks {
+                    found = _mm256_or_si256(found, _mm256_cmpeq_epi8(bytes, mark));
+                }
+                bits |= u64::from(_mm256_movemask_epi8(found) as u32) << (32 * n);
+            }
+            index.append(bits, at, block);
             at += 64;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn levels() -> Vec<Level> {
-        let mut levels = vec![Level::Portable];
-        #[cfg(target_arch = "x86_64")]
-        match Level::detect() {
-            Level::Avx512 => levels.extend([Level::Avx2, Level::Avx512]),
-            Level::Avx2 => levels.push(Level::Avx2),
-            Level::Portable => {}
-        }
-        levels
-    }
-
-    /// Every token, and whether anything was suspect, or a closing quote had a space behind it.
-    fn index<const LINES: bool>(level: Level, bytes: &[u8]) -> (Vec<u32>, bool, bool) {
-        let mut index = Index {
-            level,
-            ..Index::default()
-        };
-        let (mut all, mut suspect, mut spaced) = (Vec::new(), false, false);
-        while index.fill::<LINES>(bytes) {
-            suspect |= index.suspect();
-            spaced |= index.odd.spaced != 0;
-            for (token, kind) in index.tokens().iter().zip(index.kinds()) {
-                assert_eq!(bytes[*token as usize], *kind, "{level:?}");
-            }
-            all.extend_from_slice(index.tokens());
-            index.head = index.tail;
-        }
-        (all, suspect, spaced)
-    }
-
-    /// The same, one byte after the other.
-    fn slow<const LINES: bool>(bytes: &[u8]) -> (Vec<u32>, bool, bool) {
-        let (mut all, mut suspect, mut spaced) = (Vec::new(), false, false);
-        let (mut inside, mut escaped, mut bare, mut closed) = (false, false, false, false);
-        // The last block is filled up with spaces.
-        let padding = bytes.len().next_multiple_of(64) - bytes.len();
-        for (at, byte) in bytes.iter().chain(&b" ".repeat(padding)).enumerate() {
-            let (was_escaped, was_bare) = (escaped, bare);
-            escaped = *byte == b'\\' && !was_escaped;
-            suspect |= *byte == b'\\' || (inside && *byte < 32);
-            let quote = *byte == b'"' && !was_escaped;
-            let operator =
-                matches!(byte | 0x20, b'{' | b'}' | b':' | b',') || (LINES && *byte == b'\n');
-            let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-            spaced |= closed && space;
-            closed = quote && inside;
-            bare = !operator && !space && !quote;
-            let token = operator || (!space && !was_bare);
-            if token && !inside {
-                all.push(at as u32);
-            }
-            inside ^= quote;
-        }
-        (all, suspect, spaced)
-    }
-
-    proptest! {
-        #[test]
-        fn every_level_finds_what_a_byte_loop_finds(bytes in proptest::collection::vec(prop_oneof![
-            4 => proptest::sample::select(b"{}[]:,\"\"\"\\ \t\n\r01aet-".to_vec()),
-            1 => any::<u8>(),
-        ], 0..700)) {
-            for level in levels() {
-                prop_assert_eq!(index::<false>(level, &bytes), slow::<false>(&bytes), "{:?}", level);
-                prop_assert_eq!(index::<true>(level, &bytes), slow::<true>(&bytes), "{:?}", level);
-            }
-        }
-    }
-
-    #[test]
-    fn batches_join_without_a_seam() {
-        let mut bytes = b"[\"a\\\\\\\"b\", 12345, true, {\"c\": null}]\n".repeat(700);
-        bytes.extend_from_slice(&b",".repeat(2 * INDEX_BATCH + 3));
-        for level in levels() {
-            assert_eq!(
-                index::<false>(level, &bytes),
-                slow::<false>(&bytes),
-                "{level:?}"
-            );
-            assert_eq!(
-                index::<true>(level, &bytes),
-                slow::<true>(&bytes),
-                "{level:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ pub(super) fn value<'a>(raw: &'a [u8], shape: Shape, scratch: &'a mut Vec<u8>) -
             unescape(inside(raw), scratch);
             scratch
         }
-        Shape::Number | Shape::Boolean | Shape::Container => raw,
+        Shape::Bare | Shape::Number | Shape::Boolean | Shape::Container => raw,
         Shape::Extent => &[],
     }
 }

@@ -12,7 +12,7 @@
 //! | [`door`] | who comes in: PROXY protocol, SNI, handshake; TLS files that change |
 //! | [`egress`] | who wants out: CONNECT, certificates of the day, tunnels ([`here`]) |
 //! | [`serve`] | one connection: ALPN, time-outs ([`clock`], [`coarse`]) |
-//! | [`frames`], [`rates`] | HTTP/2 floods, requests of a client |
+//! | [`client`], [`rates`], [`frames`] | who asks, and how often; HTTP/2 floods |
 //! | [`exchange`] | **the way of one request** |
 //! | [`head`], [`routes`], [`query`], [`plan`] | trust, route, grant |
 //! | [`headers`] | what passes, what is made anew |

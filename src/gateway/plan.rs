@@ -98,7 +98,7 @@ fn plan(
         RequestBody::Policy(policy) => policy,
     };
     let codings = coded::of(&parts.headers, &route.config.codings.taken)?;
-    let format = media::request(&parts.headers, route.config.format)?;
+    let format = media::request(&parts.headers, route.config.format, route.config.rows)?;
     let hold = shared.limits.hold;
     let length = body
         .exact()
@@ -114,9 +114,7 @@ fn plan(
         _ => hold,
     };
     let rewrite = shared.rewrite(&route.config, policy, format, own.cloned(), trace)?;
-    if !codings.is_empty() {
-        body.decode(codings);
-    }
+    body.decode(codings);
     Ok(Plan::Rewrite {
         rewrite: Box::new(rewrite),
         take,

@@ -66,7 +66,8 @@ pub async fn respond(
         }
         ResponseBody::Policy(policy) => {
             codings = whole(&parts)?;
-            let format = media::response(&parts.headers, exchange.route.config.format);
+            let config = &exchange.route.config;
+            let format = media::response(&parts.headers, config.format, config.rows);
             format.map(|format| (policy, format))
         }
     };
@@ -106,8 +107,14 @@ pub async fn respond(
     if grpc && exchange.takes_trailers() {
         reader.keep_trailers(&exchange.route.response_headers);
     }
+    let empty = exchange.head_request || reader.has_ended();
+    if empty {
+        drop(codings);
+    } else {
+        reader.decode(codings);
+    }
     let answer = match format {
-        _ if exchange.head_request || reader.has_ended() => {
+        _ if empty => {
             // An empty success is told only when the request has gone well to its end: once
             // its head has left there is nothing left to break off.
             if let (true, Some(pump)) = (parts.status.is_success(), &mut exchange.pump) {
@@ -115,12 +122,7 @@ pub async fn respond(
             }
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
-        Some((policy, format)) => {
-            if !codings.is_empty() {
-                reader.decode(codings);
-            }
-            Box::pin(rewrite(exchange, policy, format, reader)).await?
-        }
+        Some((policy, format)) => Box::pin(rewrite(exchange, policy, format, reader)).await?,
         // What it is about cannot be told, that it is so can: a status without its page.
         None if by_policy && !parts.status.is_success() => {
             Answer::empty(story.clone(), None, exchange.pump)
@@ -153,7 +155,8 @@ fn restorable(parts: &Parts, route: &Route) -> Result<Option<Format>, Fault> {
     if parts.status == StatusCode::PARTIAL_CONTENT || !media::is_plain(&parts.headers) {
         return Err(refused());
     }
-    Ok(media::response(&parts.headers, route.config.format))
+    let route = &route.config;
+    Ok(media::response(&parts.headers, route.format, route.rows))
 }
 
 /// What must be undone before a policy can read it: none was asked for, but some backends code

@@ -262,6 +262,7 @@ pub(crate) mod tests {
             websocket: config::WebSocket::Refuse,
             format: None,
             codings: config::Codings::default(),
+            rows: config::Rows::default(),
             stream: false,
             client_certificate: false,
             query: vec![],

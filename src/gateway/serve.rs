@@ -131,6 +131,10 @@ pub async fn outward(
 fn turned_away(worker: &Worker, reason: Reason) {
     worker.metrics.handshakes_failed.inc();
     worker.metrics.door.turned_away(reason);
+    tracing::debug!(
+        reason = reason.name(),
+        "turned away before its first request"
+    );
 }
 
 async fn serve(guest: Guest, worker: Arc<Worker>, stop: CancellationToken) {

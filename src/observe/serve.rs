@@ -24,6 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -64,7 +65,8 @@ pub enum Door {
     Local(Arc<Admin>),
     /// Whoever shows a certificate that `knows` says yes to, to everything.
     Mutual {
-        tls: TlsAcceptor,
+        /// As its files say now.
+        tls: Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>,
         /// Of the peer's certificate (DER), which the acceptor has verified.
         knows: fn(&[u8]) -> bool,
         admin: Arc<Admin>,
@@ -117,7 +119,8 @@ async fn enter(stream: TcpStream, pages: Arc<Pages>, door: Door, visit: Arc<Visi
             speak(TokioIo::new(stream), pages, admin, visit).await;
         }
         Door::Mutual { tls, knows, admin } => {
-            let shaken = timeout(limits::OBSERVE_HANDSHAKE_TIME, tls.accept(stream)).await;
+            let shaken = TlsAcceptor::from(tls()).accept(stream);
+            let shaken = timeout(limits::OBSERVE_HANDSHAKE_TIME, shaken).await;
             let Ok(Ok(stream)) = shaken else { return };
             let chain = stream.get_ref().1.peer_certificates();
             let known = chain

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub other: StateId,
     /// Listed names (index into `names`) and where they lead, in order of the name.
     pub edges: Vec<(u16, StateId)>,
+    /// Listed columns of a row without a header, in order; others lead where elements do.
+    pub columns: Vec<(u32, StateId)>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +146,7 @@ impl<'a> Builder<'a> {
                 element: self.advance(&set, &Token::Element)?,
                 other: self.advance(&set, &Token::Member(None))?,
                 edges: self.edges(&set)?,
+                columns: self.columns(&set)?,
             };
             states.push(state);
         }
@@ -186,6 +189,18 @@ impl<'a> Builder<'a> {
         Ok(edges)
     }
 
+    fn columns(&mut self, set: &[Position]) -> Result<Vec<(u32, StateId)>, Vec<PolicyError>> {
+        let listed: BTreeSet<u32> = set
+            .iter()
+            .filter_map(|p| match self.step(*p) {
+                Some(Step::Column(at)) => Some(*at),
+                _ => None,
+            })
+            .collect();
+        let lead = |at| Ok((at, self.advance(set, &Token::Column(at))?));
+        listed.into_iter().map(lead).collect()
+    }
+
     fn advance(&mut self, set: &[Position], token: &Token) -> Result<StateId, Vec<PolicyError>> {
         let mut next = BTreeSet::new();
         for &(rule, at) in set {
@@ -195,6 +210,9 @@ impl<'a> Builder<'a> {
                 (Some(Step::Wildcard), _) => (false, true),
                 (Some(Step::Descendant(name)), token) => (true, token.is(name)),
                 (Some(Step::DescendantWildcard), _) => (true, true),
+                (Some(Step::Column(at)), token) => {
+                    (false, matches!(token, Token::Column(found) if found == at))
+                }
             };
             if stays {
                 next.insert((rule, at));
@@ -225,7 +243,7 @@ impl<'a> Builder<'a> {
 fn listed(step: &Step) -> Option<&str> {
     match step {
         Step::Child(name) | Step::Descendant(name) => Some(name),
-        Step::Wildcard | Step::DescendantWildcard => None,
+        Step::Wildcard | Step::DescendantWildcard | Step::Column(_) => None,
     }
 }
 
@@ -234,6 +252,8 @@ enum Token<'a> {
     Element,
     /// A listed name, or any other.
     Member(Option<&'a str>),
+    /// A field of a row without a header.
+    Column(u32),
 }
 
 impl Token<'_> {
@@ -291,6 +311,19 @@ mod tests {
         assert!(a.live_below(a.member(StateId::ROOT, "k")));
         assert_eq!(a.member(StateId::ROOT, "other"), StateId::DEAD);
         assert!(!a.live_below(StateId::DEAD));
+    }
+
+    #[test]
+    fn columns_are_no_elements() {
+        let a = compile(&["$[2]", "$.a", "$[*]"]).expect("compiles");
+        let root = a.state(StateId::ROOT);
+        let [(2, two)] = root.columns[..] else {
+            panic!("one column is listed");
+        };
+        assert_eq!(a.rule(two), Some(RuleId(0)));
+        assert_eq!(a.rule(root.element), Some(RuleId(2)));
+        let errors = compile(&["$[*]", "$[2]"]).expect_err("shadowed");
+        assert_eq!(errors, [PolicyError::Shadowed { rule: 1, by: 0 }]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod selector;
 
 pub use action::{Action, Generalise, Mask, Redact, Scope};
 pub use automaton::{Automaton, StateId};
-pub use category::{Category, Purpose, Special};
+pub use category::{Category, Purpose, Special, adequate};
 pub use selector::{Selector, SelectorError, Step};
 
 use plan::Plan;

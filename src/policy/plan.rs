@@ -88,6 +88,8 @@ pub(crate) struct Plan {
     names: Box<[Box<str>]>,
     /// The array of a stream of records, or the body itself: its elements are records.
     pub body: NodeId,
+    /// Listed columns of a record that is a row without a header.
+    columns: Box<[(u32, NodeId)]>,
 }
 
 impl Plan {
@@ -110,6 +112,8 @@ impl Plan {
                 });
             }
         }
+        let record = &automaton.states[usize::from(StateId::ROOT.0)];
+        let columns = record.columns.iter().map(|(at, next)| (*at, next.0 * 2));
         let body = nodes.len();
         let quiet = nodes[usize::from(QUIET)];
         nodes.extend(
@@ -122,6 +126,7 @@ impl Plan {
             nodes: nodes.into(),
             entries: entries.into(),
             names: automaton.names.clone().into(),
+            columns: columns.collect(),
             body: NodeId::try_from(body).expect("states are bounded by limits::AUTOMATON_STATES"),
         }
     }
@@ -152,6 +157,20 @@ impl Plan {
     /// Where the member named `bytes[start..end]` leads from `from`, and its listed name.
     pub fn member(&self, from: NodeId, bytes: &[u8], start: usize, end: usize) -> (NodeId, u16) {
         self.listed(from).find(bytes, start, end)
+    }
+
+    /// Where a row's field in this column leads from `from`, and whether the column is listed.
+    pub fn column(&self, from: NodeId, at: usize) -> (NodeId, bool) {
+        let known = |(n, _): &(u32, NodeId)| (*n as usize).cmp(&at);
+        match self.columns.binary_search_by(known) {
+            Ok(found) => (self.columns[found].1 | from & 1, true),
+            Err(_) => (self.node(from).element, false),
+        }
+    }
+
+    /// One more than the last listed column.
+    pub fn columns(&self) -> usize {
+        self.columns.last().map_or(0, |(at, _)| *at as usize + 1)
     }
 
     /// A listed name's text, for places in faults.

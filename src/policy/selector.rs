@@ -4,7 +4,8 @@
 //! construct that this version does not match is read as something else.
 //!
 //! Understood: `$`, `.name`, `['name']`, `["name"]`, `.*`, `[*]`, and `..` before a name, a
-//! quoted name or `*`. Indexes, slices, unions and filters are refused with a hint.
+//! quoted name or `*`; and `$[0]`, alone, for a column of rows without a header. Other indexes,
+//! slices, unions and filters are refused with a hint.
 
 use std::fmt;
 
@@ -21,6 +22,8 @@ pub enum Step {
     Descendant(Box<str>),
     /// `..*`: everything at any depth below.
     DescendantWildcard,
+    /// `[0]`: a column of a row without a header, counted from 0. The only step of its selector.
+    Column(u32),
 }
 
 /// A parsed selector, relative to the record.
@@ -49,6 +52,11 @@ impl Selector {
         let mut parser = Parser { text, at: 0 };
         if !parser.eat("$") {
             return Err(parser.error("a selector starts with $", Some("write $.name")));
+        }
+        if let Some(column) = parser.column()? {
+            return Ok(Self {
+                steps: vec![column],
+            });
         }
         let mut steps = Vec::new();
         loop {
@@ -80,6 +88,7 @@ impl fmt::Display for Selector {
                 Step::Wildcard => f.write_str(".*")?,
                 Step::Descendant(name) => write_name(f, "..", name)?,
                 Step::DescendantWildcard => f.write_str("..*")?,
+                Step::Column(at) => write!(f, "[{at}]")?,
             }
         }
         Ok(())
@@ -155,6 +164,28 @@ impl Parser<'_> {
         self.at = self.text.len() - self.rest().trim_start_matches(blank).len();
     }
 
+    /// `$[0]`: the whole selector, or none of it.
+    fn column(&mut self) -> Result<Option<Step>, SelectorError> {
+        let inside = self
+            .rest()
+            .strip_prefix('[')
+            .and_then(|r| r.strip_suffix(']'));
+        let Some(digits) = inside.map(|i| i.trim_matches([' ', '\t'])) else {
+            return Ok(None);
+        };
+        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !plain || (digits.len() > 1 && digits.starts_with('0')) {
+            return Ok(None);
+        }
+        match digits.parse() {
+            Ok(at) if (at as usize) < limits::COLUMNS => Ok(Some(Step::Column(at))),
+            _ => {
+                self.at += 1;
+                Err(self.error("no row has so many columns", None))
+            }
+        }
+    }
+
     fn step(&mut self) -> Result<Step, SelectorError> {
         if self.eat("..") {
             if self.peek() == Some('.') {
@@ -198,7 +229,7 @@ impl Parser<'_> {
             Some('0'..='9' | '-' | ':') => {
                 return Err(self.error(
                     "indexes and slices are not matched",
-                    Some("write [*] for every element"),
+                    Some("write [*] for every element; $[0] alone is a column of a CSV row"),
                 ));
             }
             _ => {
@@ -329,6 +360,8 @@ mod tests {
         assert_eq!(steps("$..a"), [Step::Descendant(a())]);
         assert_eq!(steps("$..['a']"), [Step::Descendant(a())]);
         assert_eq!(steps("$..*"), [Step::DescendantWildcard]);
+        assert_eq!(steps("$[0]"), [Step::Column(0)]);
+        assert_eq!(steps("$[ 16383 ]"), [Step::Column(16383)]);
         assert_eq!(steps("$..[*]"), [Step::DescendantWildcard]);
         assert_eq!(steps("$ .a [*]"), [Step::Child(a()), Step::Wildcard]);
         assert_eq!(steps("$['']"), [Step::Child("".into())]);
@@ -356,7 +389,12 @@ mod tests {
             ("$...a", 3),
             ("$.a-b", 3),
             ("$.1", 2),
-            ("$[0]", 2),
+            ("$[00]", 2),
+            ("$[0][1]", 2),
+            ("$[0].a", 2),
+            ("$.a[0]", 4),
+            ("$[16384]", 2),
+            ("$[-1]", 2),
             ("$[1:2]", 2),
             ("$[?@.a]", 2),
             ("$['a','b']", 5),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::config::{Format, Limits};
 use crate::error::{Code, Fault, Stage};
-use crate::format::{Found, Json, Ndjson, Options, Scanner, splice};
+use crate::format::{Csv, Found, Json, Ndjson, Options, Scanner, Tsv, splice};
 use crate::limits;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
@@ -77,6 +77,8 @@ impl Rewriter {
         let scanner: Box<dyn Scanner> = match job.format {
             Format::Json => Box::new(Json::new(job.policy.clone(), options)),
             Format::Ndjson => Box::new(Ndjson::new(job.policy.clone(), options)),
+            Format::Csv(dialect) => Box::new(Csv::new(job.policy.clone(), options, dialect)),
+            Format::Tsv { header } => Box::new(Tsv::new(job.policy.clone(), options, header)),
         };
         Self {
             scanner,

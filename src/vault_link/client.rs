@@ -60,6 +60,19 @@ pub enum CallError {
     Malformed,
 }
 
+impl CallError {
+    /// Whether the vault would say the same if it were asked again as it stands.
+    pub fn is_definite(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 400..500,
+                ..
+            }
+        )
+    }
+}
+
 impl From<Malformed> for CallError {
     fn from(_: Malformed) -> Self {
         Self::Malformed

@@ -186,6 +186,12 @@ impl VaultLink {
         self.without().map(|d| d.name.clone()).collect()
     }
 
+    /// A domain without a lease that the vault does not give us, and why.
+    pub fn refusal(&self) -> Option<(String, Arc<String>)> {
+        self.without()
+            .find_map(|d| Some((d.name.clone(), d.refusal.load_full()?)))
+    }
+
     fn without(&self) -> impl Iterator<Item = &renew::Domain> {
         let served = self.domains.iter().enumerate();
         let served = served.filter_map(|(at, d)| Some((at, &*d.as_ref()?.domain)));
@@ -219,6 +225,7 @@ impl Renewed {
             name: name.to_owned(),
             lease: ArcSwapOption::empty(),
             wake: Arc::new(Notify::new()),
+            refusal: ArcSwapOption::empty(),
         });
         let task = renew::run(publisher.clone(), domain.clone());
         let task = tokio::spawn(task);

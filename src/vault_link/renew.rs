@@ -32,6 +32,8 @@ pub struct Domain {
     pub name: String,
     pub lease: ArcSwapOption<Lease>,
     pub wake: Arc<Notify>,
+    /// Why the vault has said no when it was last asked: asking again alone changes nothing.
+    pub refusal: ArcSwapOption<String>,
 }
 
 /// Runs for the life of the link.
@@ -45,10 +47,13 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>) {
         let leased = renewed.is_ok();
         let wait = match renewed {
             Ok(life) => {
+                domain.refusal.store(None);
                 pause = limits::VAULT_RETRY_FIRST;
                 life / 2
             }
             Err(error) => {
+                let no = error.is_definite().then(|| Arc::new(error.to_string()));
+                domain.refusal.store(no);
                 tracing::warn!(domain = domain.name, %error, "no lease");
                 pause = retry_after(pause);
                 pause

@@ -135,6 +135,7 @@ pub fn opaque(name: &str, path: &str) -> config::Route {
         websocket: config::WebSocket::Refuse,
         format: None,
         codings: config::Codings::default(),
+        rows: config::Rows::default(),
         stream: false,
         client_certificate: false,
         query: vec![],

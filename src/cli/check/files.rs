@@ -58,6 +58,10 @@ fn of_gateway(gateway: &Gateway, routes: &[Route], faults: &mut Faults) {
         faults.tls(egress::mint(egress));
         faults.pair(&egress.certificate, &egress.key);
     }
+    if let Some(tls) = gateway.admin.as_ref().and_then(|admin| admin.tls.as_ref()) {
+        faults.tls(server_config(tls, Versions::Tls13, &[]));
+        faults.pair(&tls.certificate, &tls.key);
+    }
     let link = &gateway.vault;
     let identity = Some((&*link.certificate, &*link.key));
     if faults.tls(client_config(Some(&link.ca), identity, true, &[])) {

@@ -72,6 +72,8 @@ pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Json => "json",
         Format::Ndjson => "ndjson",
+        Format::Csv(_) => "csv",
+        Format::Tsv { .. } => "tsv",
     }
 }
 
@@ -179,7 +181,7 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
         RequestBody::Policy(at) => {
             let format = route
                 .format
-                .map_or("json or ndjson by Content-Type", format_name);
+                .map_or("json, ndjson, csv or tsv by Content-Type", format_name);
             page.wrapped(
                 4,
                 &format!("request  {} ({format})", config.policies[at].name),

@@ -152,7 +152,13 @@ impl Reloader {
         let link = link.map_err(|e| e.to_string())?;
         // Where the vault cannot be reached now, the new one is no worse off than the old.
         if before.is_none_or(|before| before.ready()) {
-            let ready = timeout(limits::RELOAD_WAIT, super::until_ready(&link)).await;
+            let ready = timeout(limits::RELOAD_WAIT, super::until_ready(&link));
+            let ready = tokio::select! {
+                ready = ready => ready,
+                (domain, why) = refusal(&link) => {
+                    return Err(format!("no lease for {domain}: {why}"));
+                }
+            };
             if ready.is_err() {
                 return Err(format!(
                     "no lease for {} within {} s: does the vault know these domains?",
@@ -162,6 +168,16 @@ impl Reloader {
             }
         }
         Ok(Some(link))
+    }
+}
+
+/// Waits until the vault has said that a domain is not ours.
+async fn refusal(link: &VaultLink) -> (String, Arc<String>) {
+    loop {
+        if let Some(refusal) = link.refusal() {
+            return refusal;
+        }
+        tokio::time::sleep(limits::READY_TICK).await;
     }
 }
 

@@ -18,16 +18,17 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, RequestBody};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::{Control, Inherited};
+use crate::limits;
 use crate::observe::admin::{Admin, AskedReload};
 use crate::observe::trace::{Tracer, export};
 use crate::observe::{self, Door, Pages};
-use crate::tls::server::{Versions, server_config};
+use crate::tls::reload::{Plan, Reloadable};
+use crate::tls::server::Versions;
 use crate::tls::{self, Peer, Role};
 use crate::vault_link::{Boot, Current};
 
@@ -166,7 +167,7 @@ pub async fn start(
             drain,
             reload,
         };
-        let door = door(admin, Arc::new(admin_of))?;
+        let door = door(admin, Arc::new(admin_of), &watch.stop)?;
         let address = watch.listen(admin.listen, inherited, &pages, door).await?;
         tracing::info!(%address, "admin");
     }
@@ -207,18 +208,54 @@ impl Watch {
     }
 }
 
-fn door(config: &config::Admin, admin: Arc<Admin>) -> Result<Door, String> {
+fn door(
+    config: &config::Admin,
+    admin: Arc<Admin>,
+    stop: &CancellationToken,
+) -> Result<Door, String> {
     let Some(tls) = &config.tls else {
         return Ok(Door::Local(admin));
     };
-    let tls = server_config(tls, Versions::Tls13, &[b"http/1.1"]).map_err(|e| e.to_string())?;
+    let served = Reloadable::new(Plan {
+        tls: tls.clone(),
+        certificates: Vec::new(),
+        hosts: Vec::new(),
+        sni_required: false,
+        versions: Versions::Tls13,
+        alpn: vec![b"http/1.1".to_vec()],
+    });
+    let served = Arc::new(served.map_err(|e| e.to_string())?);
+    tokio::spawn(follow(served.clone(), stop.clone()));
     Ok(Door::Mutual {
-        tls: TlsAcceptor::from(tls),
+        tls: Arc::new(move || served.current().config.clone()),
         knows: |certificate| {
             Peer::from_certificate(certificate).is_ok_and(|peer| peer.role == Role::Custodian)
         },
         admin,
     })
+}
+
+/// Reads the admin address's TLS files again whenever they have changed.
+async fn follow(tls: Arc<Reloadable>, stop: CancellationToken) {
+    let mut changes = tls.changes();
+    let mut tick = tokio::time::interval(limits::TLS_FILES_TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if !changes.is_due(tls.stamps()) {
+            continue;
+        }
+        let tls = tls.clone();
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(_)) => tracing::info!("the admin address has new TLS files"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the admin address goes on with the TLS files it had");
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn ready(

@@ -8,7 +8,7 @@ use super::super::raw::Findings;
 use super::super::{RequestBody, ResponseBody};
 use super::route;
 use super::{Names, policy};
-use crate::policy::{Action, Category, Purpose, Rule, Unlisted};
+use crate::policy::{Action, Category, Purpose, Rule, Unlisted, adequate};
 
 /// Notes every rule that would let data through where it may not go.
 pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Findings) {
@@ -26,7 +26,7 @@ pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Fi
                 if let Some(region) = abroad {
                     findings.error(
                         &read.request,
-                        format!("an unseen body may not go to region {region}"),
+                        format!("an unseen body may not go to region {region} (GDPR Art. 44)"),
                         "identifiable data leaves the UK, the EEA and adequate countries only as pseudonyms: write a policy",
                     );
                 }
@@ -46,29 +46,11 @@ pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Fi
         };
         if let Some(purpose) = read.route.purpose {
             check_purpose(read, policy, purpose, findings);
+            check_special(read, policy, purpose, findings);
         }
         if let Some(region) = abroad {
             check_transfer(read, policy, region, findings);
         }
-    }
-}
-
-/// The categories that the data map lists for a purpose.
-fn allowed(purpose: Purpose) -> &'static [Category] {
-    use Category as C;
-    match purpose {
-        Purpose::DevelopAndImprove | Purpose::Research => &[C::Test],
-        Purpose::Analytics => &[C::Technical, C::Usage],
-        Purpose::ShareResults => &[C::Identity, C::Contact, C::Test],
-        Purpose::AdministerAndProtect => &[C::Identity, C::Contact, C::Technical, C::Profile],
-        Purpose::Recommend => &[
-            C::Identity,
-            C::Contact,
-            C::Technical,
-            C::Usage,
-            C::Profile,
-            C::Marketing,
-        ],
     }
 }
 
@@ -78,16 +60,16 @@ fn check_purpose(
     purpose: Purpose,
     findings: &Findings,
 ) {
-    let names: Vec<_> = allowed(purpose).iter().map(|c| c.name()).collect();
+    let names: Vec<_> = purpose.lists().iter().map(|c| c.name()).collect();
     for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
         let Some(category) = rule.category else {
             continue;
         };
-        if rule.action == Action::Keep && !allowed(purpose).contains(&category) {
+        if rule.action == Action::Keep && !purpose.lists().contains(&category) {
             findings.error(
                 place,
                 format!(
-                    "category `{}` may not flow in clear for purpose `{}` (route `{}`)",
+                    "category `{}` may not flow in clear for purpose `{}` (route `{}`; GDPR Art. 5(1)(b))",
                     category.name(),
                     purpose.name(),
                     read.name.value
@@ -95,6 +77,33 @@ fn check_purpose(
                 format!("{} may; give this place an action other than keep, or the route another purpose", names.join(", ")),
             );
         }
+    }
+}
+
+/// A special category in clear needs a condition that the purpose has.
+fn check_special(
+    read: &route::Read<'_>,
+    policy: &policy::Read<'_>,
+    purpose: Purpose,
+    findings: &Findings,
+) {
+    if purpose.condition().is_some() {
+        return;
+    }
+    for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
+        let Some(special) = rule.special.filter(|_| rule.action == Action::Keep) else {
+            continue;
+        };
+        findings.error(
+            place,
+            format!(
+                "special category `{}` has no condition for purpose `{}` (route `{}`; GDPR Art. 9(2))",
+                special.name(),
+                purpose.name(),
+                read.name.value
+            ),
+            "give this place an action other than keep, or the route another purpose",
+        );
     }
 }
 
@@ -108,7 +117,7 @@ fn check_transfer(
         if identifiable(rule) {
             findings.error(
                 place,
-                format!("this may not go to region {region} (route `{}`)", read.name.value),
+                format!("this may not go to region {region} (route `{}`; GDPR Art. 44)", read.name.value),
                 "identifiable data leaves the UK, the EEA and adequate countries only as pseudonyms; drop, reject and redact are fine too",
             );
         }
@@ -116,7 +125,7 @@ fn check_transfer(
     if policy.policy.unlisted == Unlisted::Keep {
         findings.error(
             &read.backend,
-            format!("policy `{}` keeps what it does not list, and may then not send it to region {region}", policy.policy.name),
+            format!("policy `{}` keeps what it does not list, and may then not send it to region {region} (GDPR Art. 44)", policy.policy.name),
             "write unlisted = \"reject\" or \"drop\" in the policy",
         );
     }
@@ -124,24 +133,9 @@ fn check_transfer(
 
 /// Whether a rule lets something of an identifiable category through in clear or coarsened.
 fn identifiable(rule: &Rule) -> bool {
-    use Category as C;
-    let category = matches!(
-        rule.category,
-        Some(C::Identity | C::Contact | C::Financial | C::Transaction | C::Technical | C::Profile)
-    );
-    category
+    rule.category.is_some_and(Category::is_identifiable)
         && matches!(
             rule.action,
             Action::Keep | Action::Mask(_) | Action::Generalise(_)
         )
-}
-
-/// The United Kingdom, the EEA, and the countries that UK adequacy regulations name whole.
-fn adequate(region: &str) -> bool {
-    const REGIONS: [&str; 43] = [
-        "GB", "AT", "BE", "BG", "HR", "CY", "CZ", "DK", "EE", "FI", "FR", "DE", "GR", "HU", "IS",
-        "IE", "IT", "LV", "LI", "LT", "LU", "MT", "NL", "NO", "PL", "PT", "RO", "SK", "SI", "ES",
-        "SE", "AD", "AR", "CH", "FO", "GG", "GI", "IL", "IM", "JE", "KR", "NZ", "UY",
-    ];
-    REGIONS.contains(&region)
 }

@@ -16,6 +16,7 @@ mod body;
 mod coding;
 mod head;
 mod pattern;
+mod rows;
 
 /// A route as read, with the places that later checks point at.
 pub(super) struct Read<'a> {
@@ -154,7 +155,8 @@ fn read<'a>(
         _ => None,
     };
     let stream = table.boolean("stream").unwrap_or(false);
-    let format = body::format(&table, request.as_ref());
+    let rows = rows::read(&table);
+    let format = body::format(&table, request.as_ref(), rows);
     let codings = coding::codings(&table, request.as_ref());
     let websocket = body::websocket(
         &table,
@@ -177,18 +179,18 @@ fn read<'a>(
         .filter_map(|(key, read)| Some((key, read?)))
         .collect();
     body::derives(&table, &of_both, domain.is_some());
-    if let Some(read) = read_policy
-        && read.policy.record == RecordUnit::Unbounded
-        && !stream
-    {
-        findings.warn(
-            &table.place_of("request"),
-            format!(
-                "policy `{}` leaves as it is scanned, but this route holds every body",
-                read.policy.name
-            ),
-            "write stream = true, or record = \"auto\" in the policy",
-        );
+    if let Some(read) = read_policy {
+        rows::meaning(&table, read, format);
+        if read.policy.record == RecordUnit::Unbounded && !stream {
+            findings.warn(
+                &table.place_of("request"),
+                format!(
+                    "policy `{}` leaves as it is scanned, but this route holds every body",
+                    read.policy.name
+                ),
+                "write stream = true, or record = \"auto\" in the policy",
+            );
+        }
     }
     if stream && policy.is_none() && !matches!(request, Some(RequestBody::Opaque)) {
         findings.warn(
@@ -226,6 +228,7 @@ fn read<'a>(
             websocket,
             format,
             codings,
+            rows,
             stream,
             client_certificate,
             query,

@@ -55,7 +55,7 @@ pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> O
         findings.error(
             &place.unwrap_or_else(|| table.place.clone()),
             format!(
-                "`{}` is not collected: it may not pass in any form",
+                "`{}` is not collected: it may not pass in any form (GDPR Art. 5(1)(c), 9(1))",
                 special.name()
             ),
             "write action = \"reject\" or action = \"drop\"",
@@ -306,7 +306,7 @@ fn check_pseudonym(
         findings.error(
             &table.place_of("action"),
             format!(
-                "pseudonyms of `{}` can be undone by counting: whoever knows how common each value is knows which is which",
+                "pseudonyms of `{}` can be undone by counting: whoever knows how common each value is knows which is which (GDPR recital 26)",
                 kind.name
             ),
             "write scope = \"record\", or accept = \"frequency\" if group-by needs it",

@@ -34,7 +34,7 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         "tls = { certificate = \"…\", key = \"…\" }",
     );
     let sni_required = (tls.as_ref()).and_then(|t| t.boolean("sni_required"));
-    let tls = tls.and_then(|t| server_tls(t, false));
+    let tls = tls.and_then(|t| server_tls(t, Door::Gateway));
     let certificates = front::certificates(&table);
     let proxy_protocol = front::proxy_protocol(&table);
     let vault = table.require(
@@ -68,7 +68,7 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
     taken.extend(observe);
     let admin = table.table("admin", "[gateway.admin]");
     let has_admin = admin.is_some();
-    let admin = admin.and_then(|t| watch::admin(t, &taken, |tls| server_tls(tls, true)));
+    let admin = admin.and_then(|t| watch::admin(t, &taken, |tls| server_tls(tls, Door::Admin)));
     taken.extend(admin.as_ref().map(|admin| admin.listen));
     let written = table.table("egress", "[gateway.egress]");
     let has_egress = written.is_some();
@@ -134,7 +134,7 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         table.table("tls", "vault.tls"),
         "tls = { certificate = \"…\", key = \"…\", client_ca = \"…\" }",
     );
-    let tls = tls.and_then(|t| server_tls(t, true));
+    let tls = tls.and_then(|t| server_tls(t, Door::Vault));
     let store = table.require(
         "store",
         table.text("store"),
@@ -185,8 +185,18 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
     })
 }
 
-/// A server's certificate and whom it lets in. `strict`: client certificates are always required.
-fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
+/// Whose TLS is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Gateway,
+    Admin,
+    Vault,
+}
+
+/// A server's certificate and whom it lets in: but for the gateway's own door, client certificates
+/// are always required.
+fn server_tls(table: Table<'_>, door: Door) -> Option<ServerTls> {
+    let strict = door != Door::Gateway;
     let findings = table.findings();
     let certificate = path(&table, "certificate", "certs/out/gateway.pem");
     let key = path(&table, "key", "certs/out/gateway.key");
@@ -228,9 +238,9 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
         ClientCertificate::None
     });
     // The vault's list of who may enter is its registry.
-    let client_crl = match strict {
-        true => None,
-        false => table.text("client_crl").and_then(|t| path_of(&t, findings)),
+    let client_crl = match door {
+        Door::Vault => None,
+        _ => table.text("client_crl").and_then(|t| path_of(&t, findings)),
     };
     if client_crl.is_some() && client_certificate == ClientCertificate::None {
         findings.error(
@@ -243,8 +253,8 @@ fn server_tls(table: Table<'_>, strict: bool) -> Option<ServerTls> {
     if strict && resumption == Some(true) {
         findings.error(
             &table.place_of("resumption"),
-            "the vault never resumes sessions",
-            "remove this key: links to the vault are few and long",
+            "sessions are never resumed here",
+            "remove this key: such connections are few and long",
         );
     }
     table.finish();

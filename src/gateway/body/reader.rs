@@ -34,10 +34,13 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// `limits.body_rate` holds; the story keeps what is needed for it.
     paced: bool,
-    /// `None`: they are dropped.
-    trailers: Option<Box<Trailers>>,
-    /// `None`: its chunks are what came.
-    decoding: Option<Box<Decoding>>,
+    /// `None`: chunks are what came, and trailers are dropped. Boxed: a reader is copied often.
+    extra: Option<Box<Extra>>,
+}
+
+enum Extra {
+    Trailers(Trailers),
+    Decoding(Decoding),
 }
 
 /// Trailers that are wanted.
@@ -65,8 +68,7 @@ impl Reader {
             waiting: false,
             timer: None,
             paced: false,
-            trailers: None,
-            decoding: None,
+            extra: None,
         }
     }
 
@@ -77,25 +79,37 @@ impl Reader {
 
     /// From now on, trailers are kept.
     pub fn keep_trailers(&mut self, listed: &[HeaderName]) {
-        self.trailers = Some(Box::new(Trailers {
+        self.extra = Some(Box::new(Extra::Trailers(Trailers {
             listed: listed.to_vec(),
             came: HeaderMap::new(),
-        }));
+        })));
     }
 
     /// What came behind the last chunk, if somebody wanted it.
-    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
-        self.trailers.take()
+    pub fn take_trailers(&mut self) -> Option<Trailers> {
+        match self.extra.take().map(|extra| *extra) {
+            Some(Extra::Trailers(trailers)) => Some(trailers),
+            _ => None,
+        }
     }
 
-    /// From now on, chunks are decoded.
+    /// From now on, chunks are decoded, if there is anything to undo.
     pub fn decode(&mut self, codings: Vec<Coding>) {
-        self.decoding = Some(Box::new(Decoding::new(codings)));
+        if !codings.is_empty() {
+            self.extra = Some(Box::new(Extra::Decoding(Decoding::new(codings))));
+        }
+    }
+
+    fn decoding(&self) -> Option<&Decoding> {
+        match self.extra.as_deref() {
+            Some(Extra::Decoding(decoding)) => Some(decoding),
+            _ => None,
+        }
     }
 
     /// What is undone; empty: nothing.
     pub fn codings(&self) -> &[Coding] {
-        self.decoding.as_ref().map_or(&[], |d| d.codings())
+        self.decoding().map_or(&[], Decoding::codings)
     }
 
     /// From now on its memory does not count as a held body's: see [`Decoding::streams`].
@@ -103,9 +117,9 @@ impl Reader {
     /// # Errors
     /// [`Code::HoldBudget`].
     pub async fn streams(&mut self, beside: usize) -> Result<(), Fault> {
-        match &mut self.decoding {
-            Some(decoding) => decoding.streams(beside).await,
-            None => Ok(()),
+        match self.extra.as_deref_mut() {
+            Some(Extra::Decoding(decoding)) => decoding.streams(beside).await,
+            _ => Ok(()),
         }
     }
 
@@ -119,7 +133,7 @@ impl Reader {
 
     /// Nothing more will come; true at once for a message without a body.
     pub fn has_ended(&self) -> bool {
-        match &self.decoding {
+        match self.decoding() {
             Some(decoding) => decoding.has_ended(),
             None => self.all_came(),
         }
@@ -132,7 +146,7 @@ impl Reader {
 
     /// The length still to come, if the sender has said it.
     pub fn exact(&self) -> Option<u64> {
-        if self.decoding.is_some() {
+        if self.decoding().is_some() {
             return None;
         }
         self.body.as_ref().and_then(|b| b.size_hint().exact())
@@ -172,11 +186,15 @@ impl Reader {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
-        let Some(mut decoding) = self.decoding.take() else {
+        if self.decoding().is_none() {
             return self.poll_came(cx);
+        }
+        let mut extra = self.extra.take();
+        let found = match extra.as_deref_mut() {
+            Some(Extra::Decoding(decoding)) => self.poll_decoded(decoding, cx),
+            _ => Poll::Ready(Ok(None)),
         };
-        let found = self.poll_decoded(&mut decoding, cx);
-        self.decoding = Some(decoding);
+        self.extra = extra;
         found
     }
 
@@ -225,7 +243,9 @@ impl Reader {
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Err(frame) => {
-                    if let (Some(kept), Ok(came)) = (&mut self.trailers, frame.into_trailers()) {
+                    if let (Some(Extra::Trailers(kept)), Ok(came)) =
+                        (self.extra.as_deref_mut(), frame.into_trailers())
+                    {
                         kept.came = came;
                     }
                 }

@@ -26,7 +26,7 @@ fn about_the_response(name: &HeaderName) -> bool {
 /// The media type of a rewritten body: what it was parsed as, in our words. A client's own may
 /// have parameters, or a subtype made of anything.
 fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
-    media::request(from, route.config.format)
+    media::request(from, route.config.format, route.config.rows)
         .ok()
         .map(media::of)
 }

@@ -1,7 +1,7 @@
 //! What a route does with bodies, both ways.
 
 use super::super::super::raw::Table;
-use super::super::super::{Format, Gateway, RequestBody, ResponseBody, WebSocket};
+use super::super::super::{Format, Gateway, RequestBody, ResponseBody, Rows, WebSocket};
 use super::super::{Names, policy, resolve, shorten, word};
 use crate::config::diagnostic::name_hint;
 use crate::policy::{Action, Scope};
@@ -145,9 +145,19 @@ pub(super) fn derives(table: &Table<'_>, policies: &[(&str, &policy::Read<'_>)],
 }
 
 /// The format, where it is not the media type that says it.
-pub(super) fn format(table: &Table<'_>, request: Option<&RequestBody>) -> Option<Format> {
+pub(super) fn format(
+    table: &Table<'_>,
+    request: Option<&RequestBody>,
+    rows: Rows,
+) -> Option<Format> {
     let text = table.text("format")?;
-    let words = [("json", Format::Json), ("ndjson", Format::Ndjson)];
+    let header = rows.tsv_header;
+    let words = [
+        ("json", Format::Json),
+        ("ndjson", Format::Ndjson),
+        ("csv", Format::Csv(rows.csv)),
+        ("tsv", Format::Tsv { header }),
+    ];
     let format = word(&text, "format", &words, table.findings());
     if !matches!(request, Some(RequestBody::Policy(_)) | None) {
         table.findings().warn(
@@ -179,7 +189,7 @@ pub(super) fn websocket(
     };
     let kind = word(&text, "way to treat WebSocket", &words, findings);
     let kind = kind.unwrap_or(WebSocket::Refuse);
-    let ndjson = format == Some(Format::Ndjson);
+    let other = format.is_some_and(|format| format != Format::Json);
     let restores = matches!(response, Some(ResponseBody::RestoreOwn(_)));
     let answers = matches!(response, Some(ResponseBody::Policy(_)));
     let wrong = match (kind, request) {
@@ -188,8 +198,8 @@ pub(super) fn websocket(
             "a policy rewrites this route's responses, and what the backend says on a WebSocket passes",
             "write response = \"pass\", or a route of its own for the WebSocket",
         )),
-        (WebSocket::Policy, Some(RequestBody::Policy(_))) if ndjson => Some((
-            "a message is one JSON document, and this route's format is ndjson",
+        (WebSocket::Policy, Some(RequestBody::Policy(_))) if other => Some((
+            "a message is one JSON document, and this route's format is another",
             "write format = \"json\", or a route of its own for the WebSocket",
         )),
         (WebSocket::Policy, Some(RequestBody::Policy(_))) if restores => Some((
