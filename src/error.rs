@@ -126,6 +126,9 @@ codes! {
     LoneSurrogate = "lone-surrogate", 400, Client, "A string holds half of a surrogate pair.", "Escape characters beyond U+FFFF as a pair, or send them as UTF-8.";
     NulInName = "nul-in-name", 400, Client, "A member name contains U+0000.", "Remove the NUL: some readers stop there and see another name.";
     Truncated = "truncated", 400, Client, "The body ends before its last value does.", "Send the whole body again.";
+    CodingBroken = "coding-broken", 400, Client, "The body's content coding is damaged, or something follows it.", "Compress the body again, and send nothing after its end.";
+    CodingRatio = "coding-ratio", 413, Client, "More comes out of the compressed body than may come out of so few bytes.", "Send the body uncompressed.";
+    CodingWindow = "coding-window", 413, Client, "The compressed body wants a larger window than the gateway takes.", "Compress with a window of at most 4 MiB (br) or 8 MiB (zstd).";
     TooDeep = "too-deep", 413, Client, "The body nests deeper than the gateway follows.", "Flatten the document, or raise limits.depth.";
     // --- limits
     BodyTooLarge = "body-too-large", 413, Client, "The body is larger than this route holds, and the route does not stream.", "Send smaller bodies, or set stream = true on the route.";
@@ -146,7 +149,7 @@ codes! {
     NoRoute = "no-route", 404, Client, "No route has this host and path.", "Check the address against `cryptonym check`.";
     MethodNotAllowed = "method-not-allowed", 405, Client, "The route does not take this method.", "Use one of the methods in Allow.";
     MediaType = "media-type", 415, Client, "The route takes another media type.", "Set Content-Type to what the route's format names.";
-    ContentCoding = "content-coding", 415, Client, "The route takes no content coding.", "Send the body uncompressed.";
+    ContentCoding = "content-coding", 415, Client, "The route does not take the body's content coding.", "Use a coding of Accept-Encoding, or send the body uncompressed.";
     QueryNotAllowed = "query-not-allowed", 422, Client, "The query string has something that the route does not name.", "Remove it, or have the route name it.";
     ClientCertificate = "client-certificate", 403, Client, "The route wants a client certificate.", "Present a certificate of the gateway's client CA.";
     Misdirected = "misdirected-request", 421, Client, "The request's host is not what the connection was made for.", "Open a new connection for this host.";

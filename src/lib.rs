@@ -24,6 +24,7 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`coding`] | content codings (gzip, deflate, br, zstd), undone and done, as bounded streams; pure, but built only with the worlds, since it compiles C |
 //! | [`rewrite`] | the five steps joined: chunks of a body in, rewritten chunks out |
 //! | [`vault_link`] | the only door from a gateway or a feed to the vault |
 //! | [`wire`] | the messages both sides of that door speak |
@@ -61,6 +62,8 @@ pub mod pseudonym;
 pub mod bench;
 #[cfg(feature = "worlds")]
 pub mod cli;
+#[cfg(feature = "worlds")]
+pub mod coding;
 #[cfg(feature = "worlds")]
 pub mod config;
 #[cfg(feature = "worlds")]

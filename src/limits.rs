@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 mod bypath;
+mod codings;
 mod protocols;
 mod shares;
 
 pub use self::bypath::*;
+pub use self::codings::*;
 pub use self::protocols::*;
 pub use self::shares::*;
 

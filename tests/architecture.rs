@@ -16,7 +16,7 @@ use support::paths::{Used, test_modules, used_paths};
 const LINES: usize = 600;
 
 const GROUND: &[&str] = &["error", "limits", "secret"];
-const PURE: &[&str] = &["format", "policy", "pseudonym"];
+const PURE: &[&str] = &["coding", "format", "policy", "pseudonym"];
 
 /// Room → the rooms that it may know, beside itself.
 const LAW: &[(&str, &[&str])] = &[
@@ -28,9 +28,19 @@ const LAW: &[(&str, &[&str])] = &[
     ("pseudonym", &["error", "limits", "secret"]),
     ("policy", &["error", "limits", "secret", "pseudonym"]),
     ("format", &["error", "limits", "secret", "policy"]),
+    // Content codings: bytes in, bytes out.
+    ("coding", &["error", "limits"]),
     (
         "config",
-        &["error", "limits", "secret", "policy", "pseudonym", "format"],
+        &[
+            "error",
+            "limits",
+            "secret",
+            "policy",
+            "pseudonym",
+            "format",
+            "coding",
+        ],
     ),
     ("wire", &["error", "limits", "secret", "pseudonym"]),
     ("tls", &["error", "limits", "secret", "config"]),
@@ -74,6 +84,7 @@ const LAW: &[(&str, &[&str])] = &[
             "pseudonym",
             "policy",
             "format",
+            "coding",
             "config",
             "observe",
             "tls",
@@ -103,6 +114,7 @@ const LAW: &[(&str, &[&str])] = &[
             "pseudonym",
             "policy",
             "format",
+            "coding",
             "config",
             "observe",
             "vault_link",

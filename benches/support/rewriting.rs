@@ -119,7 +119,7 @@ pub fn rewrite(job: &Job, body: &[u8], out: &mut Vec<u8>) -> Summary {
 }
 
 /// Nothing here waits for anything.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => unreachable!("every record is durable at once"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Egress, Original, Transparent};
+use crate::coding::Coding;
 use crate::format::csv::Dialect;
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
@@ -365,6 +366,8 @@ pub struct Route {
     pub response: ResponseBody,
     pub websocket: WebSocket,
     pub format: Option<Format>,
+    /// Content codings of bodies that a policy reads.
+    pub codings: Codings,
     pub rows: Rows,
     /// Bodies over `limits.hold` stream; else 413.
     pub stream: bool,
@@ -385,6 +388,15 @@ pub struct Route {
     pub rate: Option<Rate>,
     /// Bodies may come at any pace: `limits.body_rate` does not hold.
     pub slow: bool,
+}
+
+/// `codings = ["gzip", "zstd"]` and `encode = "identity"`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Codings {
+    /// Those that are taken, in the order of the file; any other is 415.
+    pub taken: Vec<Coding>,
+    /// What is rewritten goes on without them.
+    pub plain: bool,
 }
 
 /// `rate = { requests = 100, per = "1m", burst = 20 }`
@@ -421,6 +433,8 @@ pub enum ResponseBody {
     /// What this client sent in this request comes back under the identifier it sent. The policy
     /// (index into `Config::policies`) has only `Restore` rules and `unlisted = keep`.
     RestoreOwn(usize),
+    /// Rewritten for the client by this policy (index into `Config::policies`).
+    Policy(usize),
 }
 
 impl ResponseBody {
@@ -429,6 +443,7 @@ impl ResponseBody {
         match self {
             Self::Pass => "pass",
             Self::RestoreOwn(_) => "restore-own",
+            Self::Policy(_) => "policy",
         }
     }
 }

@@ -20,7 +20,7 @@ use super::body::answer::Answer;
 use super::body::hold::{self, Held, Taken};
 use super::body::outgoing::Outgoing;
 use super::body::reader::Reader;
-use super::body::stream::Pump;
+use super::body::stream::{Begun, Pump};
 use super::egress;
 use super::headers;
 use super::plan::{self, Granted, Plan};
@@ -30,8 +30,9 @@ use super::routes::Route;
 use super::serve::Conn;
 use super::side_doors::Looked;
 use super::story::Story;
-use super::trace::{Running, Step};
+use super::trace::Step;
 use super::{head, rescue::of_request, upstream, websocket};
+use crate::coding::{self, Coding, Encoder};
 use crate::config::WebSocket;
 use crate::error::{Code, Fault, Stage};
 use crate::rewrite::Rewriter;
@@ -80,7 +81,7 @@ async fn forward(
         peer,
         &head,
         &parts,
-        &body,
+        &mut body,
         story.trace.as_ref(),
     )?;
     let authority = head.authority.to_owned();
@@ -194,25 +195,16 @@ async fn settle(
 /// A body that is ready to go, or whose beginning is.
 enum Prepared {
     Whole(Outgoing),
-    Begun {
-        body: Reader,
-        rewrite: Box<Rewriter>,
-        first: Vec<u8>,
-        step: Option<Box<Running>>,
-    },
+    /// Boxed: it is rare, and this is copied.
+    Begun(Box<(Reader, Begun)>),
 }
 
 impl Prepared {
     fn start(self, story: &Arc<Story>) -> (Outgoing, Option<Pump>) {
         match self {
             Self::Whole(outgoing) => (outgoing, None),
-            Self::Begun {
-                body,
-                rewrite,
-                first,
-                step,
-            } => {
-                let begun = (*rewrite, first, step);
+            Self::Begun(begun) => {
+                let (body, begun) = *begun;
                 let (pump, pieces) = Pump::start(body, begun, story.clone(), of_request);
                 (Outgoing::stream(pieces, story.clone()), Some(pump))
             }
@@ -237,14 +229,22 @@ async fn prepare(
     {
         body.keep_trailers(&doors.trailers);
     }
-    let share = shared.hold.take(take, &shared.metrics).await?;
+    let most = take + coding::beginning(body.codings());
+    let mut share = shared.hold.take(most, &shared.metrics).await?;
     let begun = match hold::take(&mut body, take).await? {
         Taken::Whole(whole) => {
+            if !body.codings().is_empty() {
+                share.shrink(whole.len());
+            }
             let (out, summary) = hold::rewrite(&mut rewrite, &whole).await?;
             story.rewrote(summary);
             if let Some(step) = step {
                 step.ended_well();
             }
+            let out = match again(route, &body) {
+                [] => out,
+                codings => Encoder::whole(codings, &out)?,
+            };
             let outgoing = Outgoing::held(out.into(), story.clone());
             let outgoing = outgoing.with_trailers(body.passing_trailers());
             return Ok((Prepared::Whole(outgoing), Some(share)));
@@ -256,13 +256,30 @@ async fn prepare(
     }
     let mut first = Vec::with_capacity(begun.len() + begun.len() / 8);
     rewrite.push(&begun, &mut first).await?;
-    let prepared = Prepared::Begun {
-        body,
+    if !body.codings().is_empty() {
+        // Rare, and large.
+        let beside = Encoder::memory(again(route, &body));
+        Box::pin(body.streams(beside)).await?;
+    }
+    let encode = match again(route, &body) {
+        [] => None,
+        codings => Some(Box::new(Encoder::new(codings)?)),
+    };
+    let begun = Begun {
         rewrite,
         first,
+        encode,
         step,
     };
-    Ok((prepared, None))
+    Ok((Prepared::Begun(Box::new((body, begun))), None))
+}
+
+/// What the backend gets is coded as it came, or not at all.
+fn again<'a>(route: &Route, body: &'a Reader) -> &'a [Coding] {
+    if route.config.codings.plain {
+        return &[];
+    }
+    body.codings()
 }
 
 /// The target as a backend wants it: path and query, byte for byte.

@@ -18,7 +18,7 @@ use super::restore_budget::RestoreBudget;
 use super::routes::Routes;
 use super::shared::{Shared, Site};
 use super::upstream::{Backends, Upstreams, original};
-use crate::config::{self, Config, RequestBody};
+use crate::config::{self, Config, RequestBody, ResponseBody};
 use crate::limits;
 use crate::observe::trace::Tracer;
 use crate::rewrite::tally::RuleCounts;
@@ -103,11 +103,14 @@ fn may_keep_sources(config: &Config) -> Result<(), StartError> {
     may.map_err(StartError::Transparent)
 }
 
-/// Counters of the policies of requests. Those of answers restore what the request has brought.
+/// Counters of policies. Those of `restore-own` put back what the request has brought.
 fn rules(config: &Config, metrics: &Metrics) -> Vec<Option<Arc<RuleCounts>>> {
     let counted = |at: usize| {
         let mut routes = config.routes.iter();
-        routes.any(|route| matches!(route.request, RequestBody::Policy(policy) if policy == at))
+        routes.any(|route| {
+            matches!(route.request, RequestBody::Policy(policy) if policy == at)
+                || matches!(route.response, ResponseBody::Policy(policy) if policy == at)
+        })
     };
     let policies = config.policies.iter().enumerate();
     policies

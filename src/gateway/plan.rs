@@ -9,8 +9,8 @@ use std::sync::Arc;
 use http::Method;
 use http::request::Parts;
 
-use super::body::media;
 use super::body::reader::Reader;
+use super::body::{coded, media};
 use super::head::Head;
 use super::query;
 use super::routes::Route;
@@ -59,7 +59,7 @@ pub fn grant(
     peer: Option<&Peer>,
     head: &Head<'_>,
     parts: &Parts,
-    body: &Reader,
+    body: &mut Reader,
     trace: Option<&Arc<Trace>>,
 ) -> Result<(Granted, Option<Box<Looked>>), Fault> {
     let config = &route.config;
@@ -75,7 +75,7 @@ pub fn grant(
     }
     // The response's rewriting needs its lease too, and later would be too late.
     let own = restores.then(|| Arc::new(OwnIdentifiers::new(shared.limits.restore)));
-    if restores {
+    if restores || matches!(config.response, ResponseBody::Policy(_)) {
         shared.lease(config)?;
     }
     let doors = match &route.doors {
@@ -90,7 +90,7 @@ fn plan(
     shared: &Shared,
     route: &Route,
     parts: &Parts,
-    body: &Reader,
+    body: &mut Reader,
     own: Option<&Arc<OwnIdentifiers>>,
     trace: Option<&Arc<Trace>>,
 ) -> Result<Plan, Fault> {
@@ -106,6 +106,7 @@ fn plan(
         RequestBody::Opaque => return Ok(Plan::Pass),
         RequestBody::Policy(policy) => policy,
     };
+    let codings = coded::of(&parts.headers, &route.config.codings.taken)?;
     let format = media::request(&parts.headers, route.config.format, route.config.rows)?;
     if route.config.format.is_none() && !speaks_of(&shared.policies[policy], format) {
         return Err(refuse(Code::MediaType));
@@ -120,11 +121,14 @@ fn plan(
     }
     let take = match length {
         Some(_) if streams => limits::CHUNK.min(hold),
-        Some(known) => known,
-        None => hold,
+        // What comes out of a coded body is not known.
+        Some(known) if codings.is_empty() => known,
+        _ => hold,
     };
+    let rewrite = shared.rewrite(&route.config, policy, format, own.cloned(), trace)?;
+    body.decode(codings);
     Ok(Plan::Rewrite {
-        rewrite: Box::new(shared.rewrite(&route.config, policy, format, own.cloned(), trace)?),
+        rewrite: Box::new(rewrite),
         take,
         streams,
     })

@@ -11,6 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::body::answer::Answer;
+use super::body::coded;
 use super::routes::NoRoute;
 use super::shared::RequestId;
 use super::story::Story;
@@ -63,6 +64,11 @@ pub fn of_response(fault: Fault) -> Fault {
         | Code::BackendSlow
         | Code::RestoreBudget
         | Code::HoldBudget
+        | Code::VaultUnreachable
+        | Code::VaultRefused
+        | Code::VaultConflict
+        | Code::Budget
+        | Code::NotReady
         | Code::Internal) => code,
         _ => Code::ResponseRefused,
     };
@@ -92,6 +98,12 @@ pub fn answer(story: &Arc<Story>, refused: Refused) -> Response<Answer> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(allow) = refused.allow {
         headers.insert(header::ALLOW, allow);
+    }
+    if fault.code == Code::ContentCoding
+        && let Some(route) = story.route()
+    {
+        let taken = coded::accepted(&route.config.codings.taken);
+        headers.insert(header::ACCEPT_ENCODING, taken);
     }
     if status == StatusCode::UPGRADE_REQUIRED {
         // RFC 9110, section 15.5.22; RFC 6455, section 4.4.

@@ -1,8 +1,10 @@
 //! The way back: a backend's answer becomes the client's.
 //!
 //! What enters: the answer's head and body. What leaves: the same, or with this client's own
-//! identifiers in place again. What can never happen: an answer that should be restored passes
-//! in a form that cannot be (partial, coded), or is kept by anybody.
+//! identifiers in place again, or rewritten by a policy. What can never happen: an answer that
+//! should be restored or rewritten passes in a form that cannot be (partial, of an unnamed type),
+//! a restored one is kept by anybody, or a pseudonym reaches the client before its recovery
+//! record is durable.
 
 use std::sync::Arc;
 
@@ -11,15 +13,16 @@ use hyper::body::Incoming;
 
 use super::body::answer::Answer;
 use super::body::hold::{self, Taken};
-use super::body::media;
 use super::body::reader::Reader;
-use super::body::stream::Pump;
+use super::body::stream::{Begun, Pump};
+use super::body::{coded, media};
 use super::headers;
 use super::rescue::{Refused, of_response};
 use super::routes::Route;
 use super::shared::Shared;
 use super::story::Story;
 use super::upstream::Link;
+use crate::coding::Coding;
 use crate::config::{Format, RequestBody, ResponseBody};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
@@ -55,13 +58,21 @@ pub async fn respond(
         return Err(Fault::new(Code::BackendBroken, Stage::Receive).into());
     }
     framing(&parts)?;
+    let mut codings = Vec::new();
     let format = match exchange.route.config.response {
         ResponseBody::Pass => None,
         ResponseBody::RestoreOwn(policy) => {
             restorable(&parts, exchange.route)?.map(|format| (policy, format))
         }
+        ResponseBody::Policy(policy) => {
+            codings = whole(&parts)?;
+            let config = &exchange.route.config;
+            let format = media::response(&parts.headers, config.format, config.rows);
+            format.map(|format| (policy, format))
+        }
     };
-    let grpc = exchange.link.connection.is_http2();
+    let by_policy = matches!(exchange.route.config.response, ResponseBody::Policy(_));
+    let grpc = exchange.link.connection.is_http2() && !by_policy;
     parts.headers = {
         let carried = grpc.then(|| headers::grpc::response(&parts.headers, exchange.route));
         let mut headers = headers::response::build(
@@ -76,6 +87,17 @@ pub async fn respond(
         }
         headers
     };
+    if by_policy {
+        // A type of the backend's own has parameters made of anything.
+        match format {
+            Some((_, format)) => {
+                (parts.headers).insert(header::CONTENT_TYPE, media::of(format));
+            }
+            None => {
+                parts.headers.remove(header::CONTENT_TYPE);
+            }
+        }
+    }
     // Version and extensions (a reason phrase of the backend's own) stay behind.
     let mut head = Response::new(()).into_parts().0;
     head.status = parts.status;
@@ -85,8 +107,14 @@ pub async fn respond(
     if grpc && exchange.takes_trailers() {
         reader.keep_trailers(&exchange.route.response_headers);
     }
+    let empty = exchange.head_request || reader.has_ended();
+    if empty {
+        drop(codings);
+    } else {
+        reader.decode(codings);
+    }
     let answer = match format {
-        _ if exchange.head_request || reader.has_ended() => {
+        _ if empty => {
             // An empty success is told only when the request has gone well to its end: once
             // its head has left there is nothing left to break off.
             if let (true, Some(pump)) = (parts.status.is_success(), &mut exchange.pump) {
@@ -94,7 +122,12 @@ pub async fn respond(
             }
             Answer::empty(story.clone(), Some(exchange.link), exchange.pump)
         }
-        Some((policy, format)) => Box::pin(restore(exchange, policy, format, reader)).await?,
+        Some((policy, format)) => Box::pin(rewrite(exchange, policy, format, reader)).await?,
+        // What it is about cannot be told, that it is so can: a status without its page.
+        None if by_policy && !parts.status.is_success() => {
+            Answer::empty(story.clone(), None, exchange.pump)
+        }
+        None if by_policy => return Err(refused().into()),
         None => Answer::pass(reader, story.clone(), exchange.link, exchange.pump),
     };
     story.answers(head.status);
@@ -120,14 +153,28 @@ fn framing(parts: &Parts) -> Result<(), Fault> {
 /// error in plain text).
 fn restorable(parts: &Parts, route: &Route) -> Result<Option<Format>, Fault> {
     if parts.status == StatusCode::PARTIAL_CONTENT || !media::is_plain(&parts.headers) {
-        return Err(Fault::new(Code::ResponseRefused, Stage::Receive));
+        return Err(refused());
     }
     let route = &route.config;
     Ok(media::response(&parts.headers, route.format, route.rows))
 }
 
-/// Puts the client's own identifiers back: whole where the answer is small, else as it comes.
-async fn restore(
+/// What must be undone before a policy can read it: none was asked for, but some backends code
+/// all the same. A part of a representation cannot be read.
+fn whole(parts: &Parts) -> Result<Vec<Coding>, Fault> {
+    if parts.status == StatusCode::PARTIAL_CONTENT {
+        return Err(refused());
+    }
+    coded::of(&parts.headers, &Coding::ALL).map_err(|_| refused())
+}
+
+fn refused() -> Fault {
+    Fault::new(Code::ResponseRefused, Stage::Receive)
+}
+
+/// Puts the client's own identifiers back, or pseudonyms in the places of a policy: whole where
+/// the answer is small, else as it comes.
+async fn rewrite(
     exchange: Exchange<'_>,
     policy: usize,
     format: Format,
@@ -142,7 +189,7 @@ async fn restore(
         ..
     } = exchange;
     let shared = &story.site.shared;
-    if let Some(pump) = &mut pump {
+    if let (Some(pump), Some(_)) = (&mut pump, &own) {
         // What the client sent is known, and counted, only when all of it has been read.
         wholly_sent(pump, story).await?;
         if let (Some(own), Some(peer)) = (&own, &story.conn.peer) {
@@ -151,7 +198,7 @@ async fn restore(
     }
     let mut rewrite = shared.rewrite(&route.config, policy, format, own, None)?;
     let most = limits::CHUNK.min(shared.limits.hold);
-    match hold::take(&mut reader, most).await? {
+    match hold::take(&mut reader, most).await.map_err(of_response)? {
         Taken::Whole(whole) => {
             let (out, _) = hold::rewrite(&mut rewrite, &whole)
                 .await
@@ -163,8 +210,14 @@ async fn restore(
             let mut first = Vec::new();
             let pushed = rewrite.push(&begun, &mut first).await;
             pushed.map_err(of_response)?;
-            let (back, pieces) =
-                Pump::start(reader, (rewrite, first, None), story.clone(), of_response);
+            Box::pin(reader.streams(0)).await?;
+            let begun = Begun {
+                rewrite: Box::new(rewrite),
+                first,
+                encode: None,
+                step: None,
+            };
+            let (back, pieces) = Pump::start(reader, begun, story.clone(), of_response);
             let pumps = [pump, Some(back)];
             Ok(Answer::stream(pieces, story.clone(), link, pumps))
         }

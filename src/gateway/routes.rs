@@ -312,6 +312,7 @@ pub(crate) mod tests {
             response: ResponseBody::Pass,
             websocket: config::WebSocket::Refuse,
             format: None,
+            codings: config::Codings::default(),
             rows: config::Rows::default(),
             stream: false,
             client_certificate: false,

@@ -13,6 +13,7 @@ use http::{Method, Version};
 use super::clock::InFlight;
 use super::coarse::Moment;
 use super::metrics::Sample;
+use super::routes::Route;
 use super::serve::Conn;
 use super::shared::{RequestId, Site};
 use super::trace::{Ended, Running, Step, Trace};
@@ -192,6 +193,14 @@ impl Story {
         self.waited.fetch_add(time, Relaxed);
     }
 
+    /// The route that was found.
+    pub fn route(&self) -> Option<&Route> {
+        match self.route.load(Relaxed) {
+            NO_ROUTE => None,
+            index => Some(self.site.shared.routes.get(index)),
+        }
+    }
+
     /// The last byte of the answer has been handed over.
     pub fn delivered(&self) {
         self.delivered.store(true, Relaxed);
@@ -201,10 +210,7 @@ impl Story {
 impl Drop for Story {
     fn drop(&mut self) {
         let (worker, shared) = (&self.conn.worker, &self.site.shared);
-        let route = match self.route.load(Relaxed) {
-            NO_ROUTE => None,
-            index => Some(shared.routes.get(index)),
-        };
+        let route = self.route();
         let elapsed = self.started.elapsed();
         let sample = Sample {
             status: self.status.load(Relaxed),

@@ -136,6 +136,7 @@ pub fn opaque(name: &str, path: &str) -> config::Route {
         response: ResponseBody::Pass,
         websocket: config::WebSocket::Refuse,
         format: None,
+        codings: config::Codings::default(),
         rows: config::Rows::default(),
         stream: false,
         client_certificate: false,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::files::FileFault;
 use super::{risks, sees, text};
 use crate::config::{
-    Config, Diagnostic, Egress, Loaded, Network, Others, Portal, RequestBody, Route, Severity,
-    Transparent,
+    Config, Diagnostic, Egress, Loaded, Network, Others, Portal, RequestBody, ResponseBody, Route,
+    Severity, Transparent,
 };
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
@@ -75,9 +75,14 @@ fn route(route: &Route, config: &Config) -> Value {
             RequestBody::Opaque => json!("opaque"),
             RequestBody::None => json!("none"),
         },
-        "response": route.response.name(),
+        "response": match route.response {
+            ResponseBody::Policy(at) => json!({ "policy": config.policies[at].name }),
+            _ => json!(route.response.name()),
+        },
         "websocket": text::websocket_name(route.websocket),
         "format": route.format.map(text::format_name),
+        "codings": route.codings.taken.iter().map(|c| c.name()).collect::<Vec<_>>(),
+        "encode": if route.codings.plain { "identity" } else { "same" },
         "stream": route.stream,
         "hold": config.limits.hold,
         "client_certificate": route.client_certificate,

@@ -40,7 +40,7 @@ pub(super) fn policies_in_use(config: &Config) -> impl Iterator<Item = &Policy> 
         .iter()
         .filter_map(|r| match r.response {
             ResponseBody::RestoreOwn(at) => Some(at),
-            ResponseBody::Pass => None,
+            ResponseBody::Pass | ResponseBody::Policy(_) => None,
         })
         .collect();
     config

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::files::FileFault;
 use super::{risks, sees};
 use crate::config::{
-    Backend, Config, Format, Gateway, Network, Others, Portal, RequestBody, ResponseBody, Route,
-    Transparent, WebSocket,
+    Backend, Codings, Config, Format, Gateway, Network, Others, Portal, RequestBody, ResponseBody,
+    Route, Transparent, WebSocket,
 };
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
@@ -192,6 +192,9 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
                 "larger ones are refused (413)"
             };
             page.wrapped(13, &format!("held whole up to {hold}; {beyond}"));
+            if !route.codings.taken.is_empty() {
+                page.wrapped(13, &codings(&route.codings));
+            }
         }
         RequestBody::Opaque => {
             let line = page.paint("request  opaque: passes unseen", Style::Red);
@@ -216,6 +219,7 @@ fn route(route: &Route, config: &Config, page: &mut Page) {
     let response = match route.response {
         ResponseBody::Pass => "pass",
         ResponseBody::RestoreOwn(_) => "restore-own: the client's own identifiers come back",
+        ResponseBody::Policy(at) => &config.policies[at].name,
     };
     page.wrapped(4, &format!("response {response}"));
     if route.client_certificate {
@@ -305,6 +309,17 @@ fn policy(policy: &Policy, config: &Config, page: &mut Page) {
         })
         .collect();
     page.table(["PLACE", "CATEGORY", "ACTION", "THE BACKEND SEES"], &rows);
+}
+
+/// Content codings of a route, in words.
+fn codings(codings: &Codings) -> String {
+    let names: Vec<_> = codings.taken.iter().map(|c| c.name()).collect();
+    let then = if codings.plain {
+        "goes on uncompressed"
+    } else {
+        "compressed again"
+    };
+    format!("compressed by {}: {then}", names.join(", "))
 }
 
 fn restores(config: &Config, page: &mut Page) {

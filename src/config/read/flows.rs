@@ -4,8 +4,8 @@
 //! category flows in clear for a purpose that does not list it, or identifiable data leaves the
 //! United Kingdom, the EEA and the adequate countries as anything but pseudonyms.
 
-use super::super::RequestBody;
 use super::super::raw::Findings;
+use super::super::{RequestBody, ResponseBody};
 use super::route;
 use super::{Names, policy};
 use crate::policy::{Action, Category, Purpose, Rule, Unlisted, adequate};
@@ -34,6 +34,13 @@ pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Fi
             }
             RequestBody::None => None,
         };
+        // What clients read serves the route's purpose too.
+        if let ResponseBody::Policy(at) = read.route.response
+            && let Some(policy) = names.policies.get(at).and_then(|p| p.part.as_ref())
+            && let Some(purpose) = read.route.purpose
+        {
+            check_purpose(read, policy, purpose, findings);
+        }
         let Some(policy) = policy else {
             continue;
         };

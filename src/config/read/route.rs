@@ -13,6 +13,7 @@ use crate::policy::{Door, RecordUnit};
 use crate::pseudonym::Kinds;
 
 mod body;
+mod coding;
 pub(super) mod head;
 mod pattern;
 mod rows;
@@ -147,10 +148,15 @@ fn read<'a>(
         _ => None,
     };
     let read_policy = policy.and_then(|at| names.policies.get(at)?.part.as_ref());
-    let response = body::response(&table, policy, read_policy, client_certificate);
+    let response = body::response(&table, names, policy, read_policy, client_certificate);
+    let of_answers = match response {
+        Some(ResponseBody::Policy(at)) => names.policies.get(at).and_then(|p| p.part.as_ref()),
+        _ => None,
+    };
     let stream = table.boolean("stream").unwrap_or(false);
     let rows = rows::read(&table);
     let format = body::format(&table, request.as_ref(), rows);
+    let codings = coding::codings(&table, request.as_ref());
     let websocket = body::websocket(
         &table,
         request.as_ref(),
@@ -166,8 +172,13 @@ fn read<'a>(
             "name a backend without http2 = true",
         );
     }
+    let of_both = [("request", read_policy), ("response", of_answers)];
+    let of_both: Vec<_> = of_both
+        .into_iter()
+        .filter_map(|(key, read)| Some((key, read?)))
+        .collect();
+    body::derives(&table, &of_both, domain.is_some());
     if let Some(read) = read_policy {
-        body::derives(&table, read, domain.is_some());
         rows::meaning(&table, read, format);
         if read.policy.record == RecordUnit::Unbounded && !stream {
             findings.warn(
@@ -227,6 +238,7 @@ fn read<'a>(
             response: response?,
             websocket,
             format,
+            codings,
             rows,
             stream,
             client_certificate,

@@ -22,7 +22,17 @@ pub struct HoldBudget {
 }
 
 /// A share of the budget, given back when dropped.
-pub struct Held(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+pub struct Held(Option<OwnedSemaphorePermit>);
+
+impl Held {
+    /// Gives back what is more than `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        if let Some(share) = &mut self.0 {
+            let more = share.num_permits().saturating_sub(bytes);
+            drop(share.split(more));
+        }
+    }
+}
 
 impl HoldBudget {
     pub fn new(bytes: usize) -> Self {
@@ -118,6 +128,12 @@ mod tests {
         drop(all);
         let _some = budget.take(60, &metrics).await.unwrap();
         let _rest = budget.take(40, &metrics).await.unwrap();
+        assert_eq!(metrics.hold_waits.get(), 1);
+        drop((_some, _rest));
+        let mut some = budget.take(90, &metrics).await.unwrap();
+        some.shrink(20);
+        some.shrink(50);
+        let _rest = budget.take(80, &metrics).await.unwrap();
         assert_eq!(metrics.hold_waits.get(), 1);
     }
 }

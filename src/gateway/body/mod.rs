@@ -5,6 +5,7 @@
 //!
 //! - [`reader`]: one peer's body, with its time-out;
 //! - [`media`]: what the body is, by its head alone;
+//! - [`coded`]: its content codings, undone;
 //! - [`hold`]: bodies that fit are taken whole, within a budget;
 //! - [`stream`]: larger ones go through a pump, two chunks in flight;
 //! - [`discard`]: the rest of an HTTP/2 body that nobody wants;
@@ -12,6 +13,7 @@
 //! - [`sending`]: how much of answers waits on one HTTP/2 connection.
 
 pub mod answer;
+pub mod coded;
 pub mod discard;
 pub mod hold;
 pub mod media;

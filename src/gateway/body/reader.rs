@@ -17,7 +17,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::coded::Decoding;
 use super::discard::discard;
+use crate::coding::Coding;
 use crate::config::Limits;
 use crate::error::{Code, Fault, Side, Stage};
 use crate::gateway::story::Story;
@@ -33,8 +35,14 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// `limits.body_rate` holds; the story keeps what is needed for it.
     paced: bool,
-    /// `None`: they are dropped.
-    trailers: Option<Box<Trailers>>,
+    /// `None`: chunks are what came, and trailers are dropped. Boxed: a reader is copied often.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Default)]
+struct Extra {
+    trailers: Option<Trailers>,
+    decoding: Option<Box<Decoding>>,
 }
 
 /// Trailers that are wanted.
@@ -62,7 +70,7 @@ impl Reader {
             waiting: false,
             timer: None,
             paced: false,
-            trailers: None,
+            extra: None,
         }
     }
 
@@ -73,20 +81,49 @@ impl Reader {
 
     /// From now on, trailers are kept.
     pub fn keep_trailers(&mut self, listed: &[HeaderName]) {
-        self.trailers = Some(Box::new(Trailers {
+        self.extra.get_or_insert_default().trailers = Some(Trailers {
             listed: listed.to_vec(),
             came: HeaderMap::new(),
-        }));
+        });
     }
 
     /// What came behind the last chunk, if somebody wanted it.
-    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
-        self.trailers.take()
+    pub fn take_trailers(&mut self) -> Option<Trailers> {
+        self.extra.as_mut()?.trailers.take()
+    }
+
+    /// From now on, chunks are decoded, if there is anything to undo.
+    pub fn decode(&mut self, codings: Vec<Coding>) {
+        if !codings.is_empty() {
+            let decoding = Box::new(Decoding::new(codings));
+            self.extra.get_or_insert_default().decoding = Some(decoding);
+        }
+    }
+
+    fn decoding(&self) -> Option<&Decoding> {
+        self.extra.as_ref()?.decoding.as_deref()
+    }
+
+    /// What is undone; empty: nothing.
+    pub fn codings(&self) -> &[Coding] {
+        self.decoding().map_or(&[], Decoding::codings)
+    }
+
+    /// From now on its memory does not count as a held body's: see [`Decoding::streams`].
+    ///
+    /// # Errors
+    /// [`Code::HoldBudget`].
+    pub async fn streams(&mut self, beside: usize) -> Result<(), Fault> {
+        let extra = self.extra.as_mut();
+        match extra.and_then(|extra| extra.decoding.as_mut()) {
+            Some(decoding) => decoding.streams(beside).await,
+            None => Ok(()),
+        }
     }
 
     /// Those of them that were asked for by name, if there are any.
     pub fn passing_trailers(&mut self) -> Option<HeaderMap> {
-        let mut kept = self.trailers.take()?;
+        let mut kept = self.take_trailers()?;
         let mut passing = HeaderMap::new();
         for name in &kept.listed {
             if let Entry::Occupied(values) = kept.came.entry(name) {
@@ -107,11 +144,22 @@ impl Reader {
 
     /// Nothing more will come; true at once for a message without a body.
     pub fn has_ended(&self) -> bool {
+        match self.decoding() {
+            Some(decoding) => decoding.has_ended(),
+            None => self.all_came(),
+        }
+    }
+
+    /// Everything that the peer has to send is here.
+    fn all_came(&self) -> bool {
         self.ended || self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// The length still to come, if the sender has said it.
     pub fn exact(&self) -> Option<u64> {
+        if self.decoding().is_some() {
+            return None;
+        }
         self.body.as_ref().and_then(|b| b.size_hint().exact())
     }
 
@@ -149,7 +197,46 @@ impl Reader {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
-        while !self.has_ended() {
+        let extra = self.extra.as_mut();
+        let Some(mut decoding) = extra.and_then(|extra| extra.decoding.take()) else {
+            return self.poll_came(cx);
+        };
+        let found = self.poll_decoded(&mut decoding, cx);
+        if let Some(extra) = &mut self.extra {
+            extra.decoding = Some(decoding);
+        }
+        found
+    }
+
+    fn poll_decoded(
+        &mut self,
+        decoding: &mut Decoding,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Fault>> {
+        if decoding.has_ended() {
+            return Poll::Ready(Ok(None));
+        }
+        // One chunk that came may be hundreds of them: others on this thread have their turn.
+        let turn = ready!(tokio::task::coop::poll_proceed(cx));
+        loop {
+            let chunk = match decoding.chunk() {
+                Ok(None) => match ready!(self.poll_came(cx)) {
+                    Ok(Some(came)) => {
+                        decoding.feed(came);
+                        continue;
+                    }
+                    Ok(None) => decoding.finish().map(|()| None),
+                    Err(fault) => Err(fault),
+                },
+                found => found,
+            };
+            turn.made_progress();
+            return Poll::Ready(chunk);
+        }
+    }
+
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        while !self.all_came() {
             let Some(body) = &mut self.body else { break };
             let frame = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -166,7 +253,8 @@ impl Reader {
                     return Poll::Ready(Ok(Some(data)));
                 }
                 Err(frame) => {
-                    if let (Some(kept), Ok(came)) = (&mut self.trailers, frame.into_trailers()) {
+                    let kept = self.extra.as_mut().and_then(|e| e.trailers.as_mut());
+                    if let (Some(kept), Ok(came)) = (kept, frame.into_trailers()) {
                         kept.came = came;
                     }
                 }
@@ -217,7 +305,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.from != Side::Client || self.has_ended() {
+        if self.from != Side::Client || self.all_came() {
             return;
         }
         let conn = &self.story.conn;

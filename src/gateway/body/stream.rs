@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::reader::Reader;
+use crate::coding::Encoder;
 use crate::error::Fault;
 use crate::gateway::story::Story;
 use crate::gateway::trace::Running;
@@ -31,19 +32,34 @@ pub enum Piece {
 /// A pump at work; dropped, it stops, and its body is broken off.
 pub struct Pump(JoinHandle<()>);
 
+/// A body whose beginning is rewritten.
+pub struct Begun {
+    pub rewrite: Box<Rewriter>,
+    /// What of it may leave, not coded.
+    pub first: Vec<u8>,
+    /// `None`: it goes on as it is rewritten.
+    pub encode: Option<Box<Encoder>>,
+    /// Its step in a trace.
+    pub step: Option<Box<Running>>,
+}
+
 impl Pump {
-    /// `begun`: the rewriting, what it has rewritten already, and its step in a trace. `blame`
-    /// says what a fault is to the client.
+    /// `blame` says what a fault is to the client.
     pub fn start(
         reader: Reader,
-        begun: (Rewriter, Vec<u8>, Option<Box<Running>>),
+        begun: Begun,
         story: Arc<Story>,
         blame: fn(Fault) -> Fault,
     ) -> (Self, mpsc::Receiver<Piece>) {
         let (to, from) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
-        let (rewrite, first, step) = begun;
+        let step = begun.step;
+        let (mut rewrite, first) = (begun.rewrite, begun.first);
+        let mut out = Out {
+            to,
+            encode: begun.encode,
+        };
         let task = tokio::spawn(async move {
-            match pump(reader, rewrite, first, &to, &story).await {
+            match pump(reader, &mut rewrite, first, &mut out, &story).await {
                 Ok(()) => step.map_or((), |running| running.ended_well()),
                 // Before the channel closes: who sees it closed finds the reason.
                 Err(fault) => story.fail(blame(fault)),
@@ -74,12 +90,13 @@ enum Event {
 
 async fn pump(
     mut reader: Reader,
-    mut rewrite: Rewriter,
+    rewrite: &mut Rewriter,
     first: Vec<u8>,
-    to: &mpsc::Sender<Piece>,
+    out: &mut Out,
     story: &Story,
 ) -> Result<(), Fault> {
-    if !first.is_empty() && !send(to, first).await {
+    let first = out.made(first)?;
+    if !first.is_empty() && !send(&out.to, first).await {
         return Ok(());
     }
     let mut step: Vec<u8> = Vec::new();
@@ -89,16 +106,14 @@ async fn pump(
     while end.is_none() || !ahead.is_empty() {
         let taken = match next(&mut reader, &mut ahead, end.is_some()).await {
             Event::MayLeave(bytes) => {
-                let bytes = bytes?;
-                if !bytes.is_empty() && !send_and_carry_on(to, bytes, &mut ahead).await {
+                let bytes = out.made(bytes?)?;
+                if !bytes.is_empty() && !send_and_carry_on(&out.to, bytes, &mut ahead).await {
                     return Ok(());
                 }
                 continue;
             }
             Event::Arrived(chunk) => match chunk {
-                Ok(Some(chunk)) => {
-                    take(chunk, &mut reader, &mut step, &mut rewrite, &mut ahead).await
-                }
+                Ok(Some(chunk)) => take(chunk, &mut reader, &mut step, rewrite, &mut ahead).await,
                 Ok(None) => Ok(true),
                 Err(fault) => Err(fault),
             },
@@ -113,9 +128,41 @@ async fn pump(
     if reader.is_of_client() {
         story.rewrote(rewrite.summary());
     }
-    let trailers = reader.passing_trailers().map(Box::new);
-    let _ = to.send(Piece::End(trailers)).await;
+    let end = out.end()?;
+    if end.is_empty() || send(&out.to, end).await {
+        let trailers = reader.passing_trailers().map(Box::new);
+        let _ = out.to.send(Piece::End(trailers)).await;
+    }
     Ok(())
+}
+
+/// Where a pump's pieces go, and how they are coded.
+struct Out {
+    to: mpsc::Sender<Piece>,
+    encode: Option<Box<Encoder>>,
+}
+
+impl Out {
+    /// What may leave, coded: all of it, so that the receiver does not wait for what is here.
+    fn made(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let Some(encode) = &mut self.encode else {
+            return Ok(bytes);
+        };
+        let mut coded = Vec::new();
+        if !bytes.is_empty() {
+            encode.push_now(&bytes, &mut coded)?;
+        }
+        Ok(coded)
+    }
+
+    /// What comes last.
+    fn end(&mut self) -> Result<Vec<u8>, Fault> {
+        let mut coded = Vec::new();
+        if let Some(encode) = &mut self.encode {
+            encode.finish(&mut coded)?;
+        }
+        Ok(coded)
+    }
 }
 
 /// What may leave goes before what arrives.

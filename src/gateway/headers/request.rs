@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{cookie, forwarded, hop, standing};
-use crate::config::{Format, RequestBody, ResponseBody};
-use crate::gateway::body::media;
+use crate::config::{RequestBody, ResponseBody};
+use crate::gateway::body::{coded, media};
 use crate::gateway::routes::Route;
 
 /// Fields about the response's representation. They are stripped where the response is rewritten,
@@ -26,16 +26,18 @@ fn about_the_response(name: &HeaderName) -> bool {
 /// The media type of a rewritten body: what it was parsed as, in our words. A client's own may
 /// have parameters, or a subtype made of anything.
 fn content_type(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
-    let format = media::request(from, route.config.format, route.config.rows).ok()?;
-    Some(HeaderValue::from_static(match format {
-        Format::Json => "application/json",
-        Format::Ndjson => "application/x-ndjson",
-        Format::Form => "application/x-www-form-urlencoded",
-        Format::Csv(dialect) if dialect.header => "text/csv",
-        Format::Csv(_) => "text/csv; header=absent",
-        Format::Tsv { header: true } => "text/tab-separated-values",
-        Format::Tsv { header: false } => "text/tab-separated-values; header=absent",
-    }))
+    media::request(from, route.config.format, route.config.rows)
+        .ok()
+        .map(media::of)
+}
+
+/// The codings of a rewritten body: those that it came with, in our words.
+fn content_encoding(from: &HeaderMap, route: &Route) -> Option<HeaderValue> {
+    let codings = &route.config.codings;
+    if codings.plain {
+        return None;
+    }
+    coded::field(&coded::of(from, &codings.taken).ok()?)
 }
 
 /// Moves what passes into a new list, and adds what is made here.
@@ -69,6 +71,9 @@ pub fn build(
         && let Some(made) = content_type(&from, route)
     {
         to.insert(header::CONTENT_TYPE, made);
+        if let Some(made) = content_encoding(&from, route) {
+            to.insert(header::CONTENT_ENCODING, made);
+        }
     }
     let connection = hop::Named::of(&from);
     let mut last = None;
@@ -105,6 +110,7 @@ pub fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Format;
     use crate::gateway::metrics::Metrics;
     use crate::gateway::routes::{Routes, tests::route};
 

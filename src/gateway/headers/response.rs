@@ -35,23 +35,38 @@ fn about_the_bytes(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields that would be false, or keep what is private, once the body is rewritten; not even a
-/// route's own list brings them back.
+/// Fields that would be false once the body is rewritten; not even a route's own list brings them
+/// back.
 fn false_after_rewriting(name: &HeaderName) -> bool {
     about_the_bytes(name)
         || matches!(
             name.as_str(),
-            "cache-control"
-                | "content-digest"
+            "content-digest"
                 | "content-md5"
                 | "digest"
-                | "expires"
-                | "last-modified"
                 | "repr-digest"
                 | "signature"
                 | "signature-input"
                 | "want-digest"
         )
+}
+
+/// Fields that would keep, or let others keep, what is one client's own.
+fn keeps_what_is_private(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "cache-control" | "expires" | "last-modified")
+}
+
+/// Fields in which a backend writes what it likes, and which would say in clear what a policy
+/// takes out of the body. A route may list them all the same.
+fn of_any_text(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-disposition"
+            | "content-location"
+            | "location"
+            | "preference-applied"
+            | "www-authenticate"
+    )
 }
 
 /// Moves what passes into a new list. `own`: authorities by which client and gateway know the
@@ -64,6 +79,8 @@ pub fn build(
     own: [&str; 2],
 ) -> HeaderMap {
     let rewritten = !matches!(route.config.response, ResponseBody::Pass);
+    let restored = matches!(route.config.response, ResponseBody::RestoreOwn(_));
+    let by_policy = matches!(route.config.response, ResponseBody::Policy(_));
     // Length of what is not sent here (RFC 9110, section 8.6).
     let keeps_length = !rewritten && (head_request || status == StatusCode::NOT_MODIFIED);
     let connection = hop::Named::of(&from);
@@ -74,7 +91,11 @@ pub fn build(
             last = name;
         }
         let Some(name) = &last else { continue };
-        if connection.has(name) || (rewritten && false_after_rewriting(name)) {
+        if connection.has(name)
+            || (rewritten && false_after_rewriting(name))
+            || (restored && keeps_what_is_private(name))
+            || (by_policy && of_any_text(name) && !route.response_headers.contains(name))
+        {
             continue;
         }
         if *name == header::SET_COOKIE {
@@ -93,7 +114,7 @@ pub fn build(
             to.append(name.clone(), value);
         }
     }
-    if rewritten {
+    if restored {
         let private = HeaderValue::from_static("private, no-store");
         to.insert(header::CACHE_CONTROL, private);
     }

@@ -3,6 +3,7 @@
 use super::super::super::raw::Table;
 use super::super::super::{Format, Gateway, RequestBody, ResponseBody, Rows, WebSocket};
 use super::super::{Names, policy, resolve, shorten, word};
+use crate::config::diagnostic::name_hint;
 use crate::policy::{Action, Scope};
 
 /// A policy, or opaque, or no body at all.
@@ -45,9 +46,10 @@ pub(super) fn client_certificate(table: &Table<'_>, gateway: Option<&Gateway>) -
     wanted
 }
 
-/// `restore-own` needs a known client and something to give back.
+/// Nothing, a policy, or `restore-own`, which needs a known client and something to give back.
 pub(super) fn response(
     table: &Table<'_>,
+    names: &Names<'_>,
     policy: Option<usize>,
     read: Option<&policy::Read<'_>>,
     client_certificate: bool,
@@ -56,13 +58,25 @@ pub(super) fn response(
     let Some(text) = table.text("response") else {
         return (!table.has("response")).then_some(ResponseBody::Pass);
     };
-    if !word(
-        &text,
-        "way to treat responses",
-        &[("pass", false), ("restore-own", true)],
-        findings,
-    )? {
-        return Some(ResponseBody::Pass);
+    match text.value {
+        "pass" => return Some(ResponseBody::Pass),
+        "restore-own" => {}
+        _ => {
+            let at = names
+                .policies
+                .iter()
+                .position(|p| p.name.value == text.value);
+            if at.is_none() && names.complete {
+                let message = format!("`{}` is no way to treat responses", shorten(text.value));
+                let policies = names.policies.iter().map(|p| p.name.value);
+                let hint = name_hint(
+                    text.value,
+                    ["pass", "restore-own"].into_iter().chain(policies),
+                );
+                findings.error(&text.place, message, hint);
+            }
+            return at.map(ResponseBody::Policy);
+        }
     }
     if !client_certificate {
         findings.error(
@@ -91,20 +105,24 @@ pub(super) fn response(
     Some(ResponseBody::RestoreOwn(policy))
 }
 
-/// Pseudonyms need a domain, and a domain pseudonyms.
-pub(super) fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) {
-    let pseudonym = read.policy.rules.iter().zip(&read.places).find(|(r, _)| {
-        matches!(
-            r.action,
-            Action::Pseudonym {
-                scope: Scope::Domain | Scope::Record,
-                ..
-            }
-        )
+/// Pseudonyms need a domain, and a domain pseudonyms. `policies`: each with the key that names it.
+pub(super) fn derives(table: &Table<'_>, policies: &[(&str, &policy::Read<'_>)], domain: bool) {
+    let pseudonym = policies.iter().find_map(|(key, read)| {
+        let mut rules = read.policy.rules.iter().zip(&read.places);
+        let (_, place) = rules.find(|(r, _)| {
+            matches!(
+                r.action,
+                Action::Pseudonym {
+                    scope: Scope::Domain | Scope::Record,
+                    ..
+                }
+            )
+        })?;
+        Some((*key, *read, place))
     });
-    match pseudonym {
-        Some((_, place)) if !domain && !table.has("domain") => table.findings().error(
-            &table.place_of("request"),
+    match (pseudonym, policies.first()) {
+        (Some((key, read, place)), _) if !domain && !table.has("domain") => table.findings().error(
+            &table.place_of(key),
             format!(
                 "policy `{}` makes pseudonyms, but this route has no `domain` to make them in",
                 read.policy.name
@@ -114,7 +132,7 @@ pub(super) fn derives(table: &Table<'_>, read: &policy::Read<'_>, domain: bool) 
                 place.line()
             ),
         ),
-        None if domain => table.findings().warn(
+        (None, Some((_, read))) if domain => table.findings().warn(
             &table.place_of("domain"),
             format!(
                 "policy `{}` makes no pseudonyms: the domain has no use here",
@@ -174,8 +192,13 @@ pub(super) fn websocket(
     let kind = kind.unwrap_or(WebSocket::Refuse);
     let other = format.is_some_and(|format| format != Format::Json);
     let restores = matches!(response, Some(ResponseBody::RestoreOwn(_)));
+    let answers = matches!(response, Some(ResponseBody::Policy(_)));
     let wrong = match (kind, request) {
         (WebSocket::Refuse, _) | (_, None) => None,
+        _ if answers => Some((
+            "a policy rewrites this route's responses, and what the backend says on a WebSocket passes",
+            "write response = \"pass\", or a route of its own for the WebSocket",
+        )),
         (WebSocket::Policy, Some(RequestBody::Policy(_))) if other => Some((
             "a message is one JSON document, and this route's format is another",
             "write format = \"json\", or a route of its own for the WebSocket",
