@@ -178,18 +178,21 @@ fn read<'a>(
         .filter_map(|(key, read)| Some((key, read?)))
         .collect();
     body::derives(&table, &of_both, domain.is_some());
-    if let Some(read) = read_policy {
-        rows::meaning(&table, read, format);
-        if read.policy.record == RecordUnit::Unbounded && !stream {
-            findings.warn(
-                &table.place_of("request"),
-                format!(
-                    "policy `{}` leaves as it is scanned, but this route holds every body",
-                    read.policy.name
-                ),
-                "write stream = true, or record = \"auto\" in the policy",
-            );
-        }
+    for (key, read) in &of_both {
+        rows::meaning(&table, key, read, format);
+    }
+    if let Some(read) = read_policy
+        && read.policy.record == RecordUnit::Unbounded
+        && !stream
+    {
+        findings.warn(
+            &table.place_of("request"),
+            format!(
+                "policy `{}` leaves as it is scanned, but this route holds every body",
+                read.policy.name
+            ),
+            "write stream = true, or record = \"auto\" in the policy",
+        );
     }
     if stream && policy.is_none() && !matches!(request, Some(RequestBody::Opaque)) {
         findings.warn(

@@ -40,14 +40,23 @@ pub(super) fn read(table: &Table<'_>) -> Rows {
     rows
 }
 
-/// Selectors that no place of the route's format could match.
-pub(super) fn meaning(table: &Table<'_>, read: &policy::Read<'_>, format: Option<Format>) {
+/// Selectors that no place of the route's format could match. `key`: the one that names the policy.
+pub(super) fn meaning(
+    table: &Table<'_>,
+    key: &str,
+    read: &policy::Read<'_>,
+    format: Option<Format>,
+) {
     let rules = read.policy.rules.iter().map(|rule| &rule.at);
     let restores = read.restore.iter().flat_map(|restore| &restore.rules);
     let restores = restores.map(|rule| (None, &rule.at));
     let placed = read.places.iter().map(|place| Some(place.line()));
     for (line, at) in placed.zip(rules).chain(restores) {
-        let Some((message, hint)) = wrong(at, format) else {
+        let found = match key {
+            "response" if at.door != Door::Body => Some(NO_DOOR),
+            _ => wrong(at, format),
+        };
+        let Some((message, hint)) = found else {
             continue;
         };
         let hint = match line {
@@ -56,11 +65,15 @@ pub(super) fn meaning(table: &Table<'_>, read: &policy::Read<'_>, format: Option
         };
         let message = format!("policy `{}` selects `{at}`: {message}", read.policy.name);
         // One is enough: a policy for another format has many.
-        return table
-            .findings()
-            .error(&table.place_of("request"), message, hint);
+        return table.findings().error(&table.place_of(key), message, hint);
     }
 }
+
+/// For an answer.
+const NO_DOOR: (&str, &str) = (
+    "an answer has a body and nothing else that a policy speaks of",
+    "leave this rule out, or give requests and responses policies of their own",
+);
 
 fn wrong(at: &Selector, format: Option<Format>) -> Option<(&'static str, &'static str)> {
     if at.door != Door::Body {
