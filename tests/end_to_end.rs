@@ -15,7 +15,7 @@ mod support {
     pub mod installation;
     pub mod leak;
 }
-use support::clickhouse::ClickHouse;
+use support::clickhouse::{ClickHouse, PERSON};
 use support::installation::{CA, CLIENT, HOST, Installation};
 use support::leak::{self, LeakSearch};
 
@@ -423,18 +423,7 @@ region = "GB"
 [policy.results]
 unlisted = "reject"
 rules = [
-  {{ at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true }},
-  {{ at = "$.name", category = "identity", action = "pseudonym", kind = "name" }},
-  {{ at = "$.email", category = "contact", action = "pseudonym", kind = "email" }},
-  {{ at = "$.nhs_number", category = "identity", action = "pseudonym", kind = "nhs-number" }},
-  {{ at = "$.date_of_birth", category = "identity", action = "generalise", to = "year" }},
-  {{ at = "$.sex", category = "identity", action = "drop" }},
-  {{ at = "$.ethnicity", category = "identity", special = "ethnicity", action = "pseudonym", kind = "ethnicity", accept = "frequency" }},
-  {{ at = "$.postcode", category = "contact", action = "generalise", to = "outward-postcode" }},
-  {{ at = "$.phone", category = "contact", action = "pseudonym", kind = "phone" }},
-  {{ at = "$.kit_id", category = "test", action = "pseudonym", kind = "kit" }},
-  {{ at = "$.provider_id", category = "identity", action = "pseudonym", kind = "provider" }},
-  {{ at = "$.collected_at", category = "test", special = "health", action = "keep" }},
+{PERSON}  {{ at = "$.collected_at", category = "test", special = "health", action = "keep" }},
   {{ at = "$.ip", category = "technical", action = "generalise", to = "ip-prefix", v4 = 24 }},
   {{ at = "$.results[*]..*", category = "test", special = "health", action = "keep" }},
 ]

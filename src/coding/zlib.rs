@@ -1,6 +1,6 @@
 //! gzip (RFC 1952) and deflate, which is zlib (RFC 1950), by flate2 on zlib-rs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
@@ -114,8 +114,40 @@ fn level() -> Compression {
     Compression::new(limits::GZIP_LEVEL)
 }
 
+/// An encoder of the library, around what it has made.
+pub trait Wrapped: Write + Send {
+    fn made(&mut self) -> &mut Vec<u8>;
+    fn end(&mut self) -> io::Result<()>;
+}
+
+impl Wrapped for GzEncoder<Vec<u8>> {
+    fn made(&mut self) -> &mut Vec<u8> {
+        self.get_mut()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.try_finish()
+    }
+}
+
+impl Wrapped for ZlibEncoder<Vec<u8>> {
+    fn made(&mut self) -> &mut Vec<u8> {
+        self.get_mut()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.try_finish()
+    }
+}
+
+/// Does one of the two.
+pub struct Made<W>(W);
+
 /// Does gzip: one member that says nothing but the data.
-pub struct Gzip(GzEncoder<Vec<u8>>);
+pub type Gzip = Made<GzEncoder<Vec<u8>>>;
+
+/// Does deflate, as zlib.
+pub type Deflate = Made<ZlibEncoder<Vec<u8>>>;
 
 impl Gzip {
     pub fn new() -> Self {
@@ -123,51 +155,34 @@ impl Gzip {
     }
 }
 
-impl Encode for Gzip {
-    fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.write_all(input).map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.flush().map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.try_finish().map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-}
-
-/// Does deflate, as zlib.
-pub struct Deflate(ZlibEncoder<Vec<u8>>);
-
 impl Deflate {
     pub fn new() -> Self {
         Self(ZlibEncoder::new(Vec::new(), level()))
     }
 }
 
-impl Encode for Deflate {
-    fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.write_all(input).map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
+impl<W: Wrapped> Made<W> {
+    fn step(
+        &mut self,
+        out: &mut Vec<u8>,
+        step: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), Broken> {
+        step(&mut self.0).map_err(|_| Broken::Failed)?;
+        out.append(self.0.made());
         Ok(())
+    }
+}
+
+impl<W: Wrapped> Encode for Made<W> {
+    fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.step(out, |encoder| encoder.write_all(input))
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.flush().map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
-        Ok(())
+        self.step(out, Write::flush)
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.0.try_finish().map_err(|_| Broken::Failed)?;
-        out.append(self.0.get_mut());
-        Ok(())
+        self.step(out, Wrapped::end)
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use cryptonym::local::generate::Generator;
 
-use crate::support::clickhouse::ClickHouse;
+use crate::support::clickhouse::{ClickHouse, PERSON};
 use crate::support::installation::{HOST, Installation};
 use crate::support::leak::{self, LeakSearch};
 
@@ -242,18 +242,7 @@ region = "GB"
 [policy.results]
 unlisted = "reject"
 rules = [
-  {{ at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true }},
-  {{ at = "$.name", category = "identity", action = "pseudonym", kind = "name" }},
-  {{ at = "$.email", category = "contact", action = "pseudonym", kind = "email" }},
-  {{ at = "$.nhs_number", category = "identity", action = "pseudonym", kind = "nhs-number" }},
-  {{ at = "$.date_of_birth", category = "identity", action = "generalise", to = "year" }},
-  {{ at = "$.sex", category = "identity", action = "drop" }},
-  {{ at = "$.ethnicity", category = "identity", special = "ethnicity", action = "pseudonym", kind = "ethnicity", accept = "frequency" }},
-  {{ at = "$.postcode", category = "contact", action = "generalise", to = "outward-postcode" }},
-  {{ at = "$.phone", category = "contact", action = "pseudonym", kind = "phone" }},
-  {{ at = "$.kit_id", category = "test", action = "pseudonym", kind = "kit" }},
-  {{ at = "$.provider_id", category = "identity", action = "pseudonym", kind = "provider" }},
-  {{ at = "$.note", category = "test", special = "health", action = "keep" }},
+{PERSON}  {{ at = "$.note", category = "test", special = "health", action = "keep" }},
 ]
 
 [policy.orders]

@@ -10,6 +10,20 @@ use std::time::{Duration, Instant};
 
 use cryptonym::local::processes::pause;
 
+/// Rules for the members, or columns, of a generated result that are about a person.
+pub const PERSON: &str = r#"  { at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true },
+  { at = "$.name", category = "identity", action = "pseudonym", kind = "name" },
+  { at = "$.email", category = "contact", action = "pseudonym", kind = "email" },
+  { at = "$.nhs_number", category = "identity", action = "pseudonym", kind = "nhs-number" },
+  { at = "$.date_of_birth", category = "identity", action = "generalise", to = "year" },
+  { at = "$.sex", category = "identity", action = "drop" },
+  { at = "$.ethnicity", category = "identity", special = "ethnicity", action = "pseudonym", kind = "ethnicity", accept = "frequency" },
+  { at = "$.postcode", category = "contact", action = "generalise", to = "outward-postcode" },
+  { at = "$.phone", category = "contact", action = "pseudonym", kind = "phone" },
+  { at = "$.kit_id", category = "test", action = "pseudonym", kind = "kit" },
+  { at = "$.provider_id", category = "identity", action = "pseudonym", kind = "provider" },
+"#;
+
 /// A running server. Dropping it stops it; its folder belongs to the caller.
 pub struct ClickHouse {
     pub http: SocketAddr,
