@@ -146,7 +146,8 @@ impl Form {
             self.stays = true;
         } else {
             let (name, value) = self.equals.map_or((end, end), |at| (at, at + 1));
-            match self.fate(&window[start..name], &window[value..end])? {
+            let bare = self.equals.is_none();
+            match self.fate(&window[start..name], &window[value..end], bare)? {
                 Fate::Stays => self.stays = true,
                 Fate::Slot(rule) => {
                     self.stays = true;
@@ -181,17 +182,18 @@ impl Form {
         Ok(())
     }
 
-    fn fate(&mut self, name: &[u8], raw: &[u8]) -> Result<Fate, Fault> {
+    /// `bare`: there is no `=`.
+    fn fate(&mut self, name: &[u8], raw: &[u8], bare: bool) -> Result<Fate, Fault> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         percent::decode(name, true, &mut scratch);
-        let fate = self.judge(&mut scratch, raw);
+        let fate = self.judge(&mut scratch, raw, bare);
         self.scratch = scratch;
         fate
     }
 
     /// `name`: decoded; its buffer is used up.
-    fn judge(&self, name: &mut Vec<u8>, raw: &[u8]) -> Result<Fate, Fault> {
+    fn judge(&self, name: &mut Vec<u8>, raw: &[u8], bare: bool) -> Result<Fate, Fault> {
         let here = self.pair;
         // In another charset a name would be another to the reader behind.
         if std::str::from_utf8(name).is_err() {
@@ -199,6 +201,7 @@ impl Form {
         }
         let doors = &self.policy.doors;
         let mut rule = doors.named(self.door, name);
+        let named = rule.is_some();
         let listed = self.listed.iter().find(|l| l.name.as_bytes() == &**name);
         name.clear();
         percent::decode(raw, true, name);
@@ -225,6 +228,11 @@ impl Form {
             Action::Keep => Ok(Fate::Stays),
             Action::Drop => Ok(Fate::Leaves(id)),
             Action::Reject => {
+                let place = rule.at.to_string();
+                Err(self.fault(Code::RejectedPlace, here).place(place))
+            }
+            // Some readers take it for a value without a name, and nobody has named it.
+            _ if bare && !named => {
                 let place = rule.at.to_string();
                 Err(self.fault(Code::RejectedPlace, here).place(place))
             }

@@ -65,9 +65,19 @@ pub async fn respond(
             restorable(&parts, exchange.route)?.map(|format| (policy, format))
         }
         ResponseBody::Policy(policy) => {
-            codings = whole(&parts)?;
+            let none = matches!(
+                parts.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+            if !exchange.head_request && !none {
+                codings = whole(&parts)?;
+            }
             let config = &exchange.route.config;
             let format = media::response(&parts.headers, config.format, config.rows);
+            // Selectors are made for what the route says: under another layout they match nothing.
+            if format.is_some_and(|format| !media::is_as_said(format, config.format, config.rows)) {
+                return Err(refused().into());
+            }
             format.map(|format| (policy, format))
         }
     };

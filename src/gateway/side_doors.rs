@@ -26,6 +26,7 @@ use crate::error::{Code, Fault, Stage};
 use crate::format::form::Listed;
 use crate::format::places::{Places, Writing};
 use crate::format::{Form, Options};
+use crate::limits;
 use crate::policy::{Action, Door, Policy, RuleId, Unlisted};
 use crate::rewrite::Summary;
 use crate::rewrite::head::{Answered, Head as Texts, StillDurable};
@@ -99,7 +100,9 @@ impl SideDoors {
             listed: listed.collect(),
             captures,
             kept: route.captures.clone().into(),
-            settles_cookies: doors.has(Door::Cookie) || policy.unlisted == Unlisted::Keep,
+            settles_cookies: doors.has(Door::Cookie)
+                || policy.unlisted == Unlisted::Keep
+                || (policy.unlisted == Unlisted::Drop && !route.cookies.is_empty()),
             cookies: route.cookies.clone().into(),
             fields,
             announcement: (!names.is_empty())
@@ -186,7 +189,7 @@ impl SideDoors {
             return Ok(None);
         }
         let job = shared.job(route, self.at, texts.asks(), own.cloned(), trace)?;
-        let answered = texts.answer(job, shared.rules[self.at].clone())?;
+        let answered = texts.answer(job, shared.rules[self.at].clone(), limits::HEAD)?;
         Ok(Some(Box::new(Looked { answered, targets })))
     }
 
@@ -267,14 +270,20 @@ impl SideDoors {
         let doors = &self.policy.doors;
         let rule = match doors.named(Door::Cookie, name) {
             Some(rule) => rule,
-            None if self.cookies.iter().any(|c| c.as_bytes() == name) => return Ok(Some(None)),
+            None if self.cookies.iter().any(|c| c.as_bytes() == name) => {
+                return match is_one_cookie(&pair[equals + 1..]) {
+                    true => Ok(Some(None)),
+                    false => unlisted(true),
+                };
+            }
             None => match doors.any(Door::Cookie) {
                 Some(rule) => rule,
                 None => return unlisted(true),
             },
         };
         match self.policy.rule(rule).action {
-            Action::Keep => Ok(Some(None)),
+            Action::Keep if is_one_cookie(&pair[equals + 1..]) => Ok(Some(None)),
+            Action::Keep => unlisted(true),
             Action::Drop => Ok(None),
             Action::Reject => Err(refused(self.policy.rule(rule).at.to_string())),
             _ => {
@@ -373,6 +382,18 @@ fn value_of(pair: &[u8], start: usize) -> std::ops::Range<usize> {
     }
 }
 
+/// Whether all readers take this for one cookie's value (RFC 6265, section 4.1.1). Some end a value
+/// at white space or a comma, and what comes behind would be a cookie that nobody has looked at.
+fn is_one_cookie(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let inner = match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    };
+    let odd = |b: &u8| !b.is_ascii_graphic() || matches!(b, b'"' | b',' | b';' | b'\\');
+    !inner.iter().any(odd)
+}
+
 /// The rule for a capture, unless the route lists it and no rule names it.
 fn capture_rule(policy: &Policy, listed: &[String], name: &str) -> Option<RuleId> {
     let doors = &policy.doors;
@@ -392,5 +413,28 @@ fn early(fault: Fault) -> Fault {
     Fault {
         stage: Stage::Authorise,
         ..fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_one_cookie;
+
+    #[test]
+    fn formats_03_a_value_that_some_readers_cut_is_not_one_cookie() {
+        for one in ["dark", "\"a\"", "", "a=b", "%20+/"] {
+            assert!(is_one_cookie(one.as_bytes()), "{one}");
+        }
+        for cut in [
+            "a sid=SUB-1",
+            "a, sid=SUB-1",
+            "\"a\" sid=SUB-1",
+            "a\tb",
+            "a\\b",
+            "a\"b",
+            "\u{e9}",
+        ] {
+            assert!(!is_one_cookie(cut.as_bytes()), "{cut}");
+        }
     }
 }

@@ -51,11 +51,17 @@ impl Head {
         slots.any(|slot| slot.shape != Shape::Extent)
     }
 
-    /// Answers everything. All texts are one record to tokens of scope `record`.
+    /// Answers everything. All texts are one record to tokens of scope `record`. `most`: bytes of
+    /// all of them together.
     ///
     /// # Errors
-    /// The first value that has no answer.
-    pub fn answer(self, job: Job, counts: Option<Arc<RuleCounts>>) -> Result<Answered, Fault> {
+    /// The first value that has no answer, or [`Code::HeadTooLarge`]: nothing is made durable.
+    pub fn answer(
+        self,
+        job: Job,
+        counts: Option<Arc<RuleCounts>>,
+        most: usize,
+    ) -> Result<Answered, Fault> {
         let keeper = job.keeper.clone();
         let mut resolver = Resolver::new(job);
         resolver.counts = counts;
@@ -73,6 +79,9 @@ impl Head {
             let answers = resolver.answers();
             splice(&*text.scanner, &text.bytes, slots, answers.iter(), &mut out);
             texts.push(out);
+        }
+        if texts.iter().map(Vec::len).sum::<usize>() > most {
+            return Err(Fault::new(Code::HeadTooLarge, Stage::Splice));
         }
         let durable = resolver.durable()?;
         Ok(Answered {

@@ -65,6 +65,20 @@ fn formats_02_names_are_matched_however_they_are_written() {
     }
 }
 
+/// `?SUB-1`: a value without a name to some readers, and a name without a value to others.
+#[test]
+fn formats_02_a_pair_without_equals_is_not_taken_for_a_name_that_any_rule_covers() {
+    let any = policy(Unlisted::Reject, RecordUnit::Auto, &[("form:*", x())]);
+    for body in ["SUB-1", "a=1&SUB-1"] {
+        let fault = form(&any, body).expect_err(body);
+        assert_eq!(fault.code, Code::RejectedPlace, "{body}");
+        assert_eq!(fault.place.as_deref(), Some("form:*"));
+    }
+    assert_eq!(form(&any, "a=").as_deref(), Ok("a="));
+    let named = policy(Unlisted::Reject, RecordUnit::Auto, &[("form:id", x())]);
+    assert_eq!(form(&named, "id").as_deref(), Ok("id"));
+}
+
 #[test]
 fn formats_02_a_dropped_pair_takes_its_separator_along() {
     let policy = rules(Unlisted::Drop);

@@ -63,6 +63,18 @@ fn restorable(format: &Format) -> bool {
     *format != Format::Form
 }
 
+/// Whether what a backend says of its answer is what the route says: the format, if it says one,
+/// and whether rows have a header.
+pub fn is_as_said(named: Format, format: Option<Format>, rows: Rows) -> bool {
+    let same = |said: Format| std::mem::discriminant(&said) == std::mem::discriminant(&named);
+    let header = match named {
+        Format::Csv(_) => Some(rows.csv.header),
+        Format::Tsv { .. } => Some(rows.tsv_header),
+        Format::Json | Format::Ndjson | Format::Form => None,
+    };
+    format.is_none_or(same) && header_row(named) == header
+}
+
 fn header_row(format: Format) -> Option<bool> {
     match format {
         Format::Csv(dialect) => Some(dialect.header),

@@ -18,3 +18,4 @@ pub mod hop;
 pub mod request;
 pub mod response;
 pub mod standing;
+mod tame;

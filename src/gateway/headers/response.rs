@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{cookie, hop};
+use super::{cookie, hop, tame};
 use crate::config::ResponseBody;
 use crate::gateway::routes::Route;
 
@@ -94,7 +94,9 @@ pub fn build(
         if connection.has(name)
             || (rewritten && false_after_rewriting(name))
             || (restored && keeps_what_is_private(name))
-            || (by_policy && of_any_text(name) && !route.response_headers.contains(name))
+            || (by_policy
+                && (of_any_text(name) || !tame::is(name, &value))
+                && !route.response_headers.contains(name))
         {
             continue;
         }
