@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use cryptonym::local::processes::pause;
 
 /// Rules for the members, or columns, of a generated result that are about a person.
+#[allow(dead_code)] // Not every test has such records.
 pub const PERSON: &str = r#"  { at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true },
   { at = "$.name", category = "identity", action = "pseudonym", kind = "name" },
   { at = "$.email", category = "contact", action = "pseudonym", kind = "email" },
