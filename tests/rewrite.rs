@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use cryptonym::config::{Format, Limits};
 use cryptonym::error::{Code, Fault, Stage};
+use cryptonym::format::Places;
 use cryptonym::format::csv::Dialect;
 use cryptonym::format::fuzz::policy;
+use cryptonym::format::places::Writing;
 use cryptonym::limits;
-use cryptonym::policy::{Action, RecordUnit, Redact, Scope, Unlisted};
+use cryptonym::policy::{Action, RecordUnit, Redact, RuleId, Scope, Unlisted};
 use cryptonym::pseudonym::{
     Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym, text,
 };
+use cryptonym::rewrite::head::Head;
 use cryptonym::rewrite::own::OwnIdentifiers;
 use cryptonym::rewrite::{Job, Keeper, Rewriter, Summary};
 use cryptonym::secret::Key32;
@@ -73,6 +76,31 @@ fn path_08_what_is_known_durable_needs_no_round_trip_and_doubles_are_asked_once(
     assert_eq!(lines[0], lines[1]);
     assert_eq!(lines[0], lines[2], "one subject, one pseudonym");
     assert_ne!(lines[0], lines[3]);
+}
+
+/// Pseudonyms are longer than what they stand for: a head may grow to a bound, and is refused
+/// before anything of it has become durable.
+#[test]
+fn formats_03_a_head_that_grows_too_long_leaves_nothing_behind() {
+    for (most, code) in [(33, None), (32, Some(Code::HeadTooLarge))] {
+        let keeper = TestKeeper::new(Behaviour::Keep);
+        let action = scope(Scope::Domain);
+        let job = Job {
+            policy: policy(Unlisted::Reject, RecordUnit::Auto, &[("header:x", action)]),
+            ..job(&keeper, Format::Json, scope(Scope::Domain))
+        };
+        let mut head = Head::default();
+        let places = Places::new(Writing::Field, vec![(0, 5, RuleId(0))]);
+        head.look(Box::new(places), b"SUB-1".to_vec()).unwrap();
+        let answered = head.answer(job, None, most);
+        assert_eq!(answered.as_ref().err().map(|fault| fault.code), code);
+        if let Ok(answered) = answered {
+            let (texts, ..) = run(answered.durable()).unwrap();
+            assert!(texts[0].len() == most && texts[0].starts_with(b"sub_"));
+        }
+        let asked = usize::from(code.is_none());
+        assert_eq!(keeper.calls.load(SeqCst), asked, "{most}");
+    }
 }
 
 #[test]
