@@ -1,8 +1,6 @@
 //! CSV and TSV from the socket to the backend: what passes, what is refused and where, what a
 //! configuration may say of rows; fuzz bodies over `tests/corpus`; a real ClickHouse.
 
-use std::path::Path;
-
 use cryptonym::format::fuzz;
 
 #[path = "rows/clickhouse.rs"]
@@ -22,6 +20,7 @@ mod support {
     pub mod backend;
     pub mod certificates;
     pub mod clickhouse;
+    pub mod corpus;
     pub mod gateway;
     pub mod installation;
     pub mod leak;
@@ -29,18 +28,7 @@ mod support {
     pub mod raw;
     pub mod seen;
 }
-
-fn replay(folder: &str, body: fn(&[u8]), least: usize) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus")
-        .join(folder);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).expect("the corpus is there") {
-        body(&std::fs::read(entry.expect("an entry").path()).expect("a seed"));
-        count += 1;
-    }
-    assert!(count >= least, "{count} seeds in {}", folder.display());
-}
+use support::corpus::replay;
 
 /// Seeds that would be silly as files.
 fn made() -> Vec<Vec<u8>> {

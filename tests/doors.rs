@@ -1,5 +1,5 @@
 //! Side doors: what a policy says about query strings, forms, paths, header fields, cookies and
-//! trailers, on the wire, over HTTP/1.1 and HTTP/2. Issue 5, items 2, 3, 5, 12 and 13.
+//! trailers, on the wire, over HTTP/1.1 and HTTP/2.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -659,13 +659,7 @@ fn formats_02_what_cannot_be_meant_is_an_error_with_line_and_column() {
 
 #[test]
 fn formats_13_corpus_forms() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/form");
-    let mut seeds = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        fuzz::form(&fs::read(entry.unwrap().path()).unwrap());
-        seeds += 1;
-    }
-    assert!(seeds >= 8, "{seeds} seeds");
+    support::corpus::replay("form", fuzz::form, 8);
     for byte in 0..=255u8 {
         fuzz::form(&[byte]);
         fuzz::form(&[b'a', b'=', byte, b'&', b'b', b'=', b'1']);

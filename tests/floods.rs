@@ -434,11 +434,7 @@ async fn proxy_07_one_address_has_so_many_connections() {
     let fourth = Raw::tls_as(gateway.address, tls(), "localhost").await;
     assert!(fourth.is_err(), "closed before the handshake");
     let away = r#"turned_away_total{reason="address-full"}"#;
-    let began = Instant::now();
-    while gateway.metric(away) != 1.0 {
-        assert!(began.elapsed() < PATIENCE, "{}", gateway.page());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    support::settles(away, 1, || gateway.metric(away) as u64).await;
     // Another address has places of its own.
     let mut other = elsewhere(&gateway).await;
     assert_eq!(ask(&mut other).await, 200);

@@ -3,7 +3,6 @@
 //! `path_17_…`: generated bodies, an independent parser as oracle, and the fuzz bodies replayed
 //! over `tests/corpus`. What the oracle accepts and we refuse is listed in `stricter`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use cryptonym::error::{Code, Fault};
@@ -13,6 +12,11 @@ use cryptonym::policy::{Action, Policy, RecordUnit, Redact, Unlisted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
+
+mod support {
+    pub mod corpus;
+}
+use support::corpus::replay;
 
 fn redact() -> Action {
     Action::Redact(Redact::Constant("-".into()))
@@ -350,19 +354,6 @@ fn made() -> Vec<Vec<u8>> {
         );
     }
     all
-}
-
-fn replay(folder: &str, body: fn(&[u8]), least: usize) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus")
-        .join(folder);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).expect("the corpus is there") {
-        let path = entry.expect("an entry").path();
-        body(&std::fs::read(&path).expect("a seed"));
-        count += 1;
-    }
-    assert!(count >= least, "{} seeds in {}", count, folder.display());
 }
 
 #[test]

@@ -17,6 +17,7 @@ use support::backend::Backend;
 use support::certificates::Certificates;
 use support::gateway::{config as gateway_config, opaque};
 use support::raw::{Raw, status};
+use support::settles;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -276,13 +277,8 @@ impl Gate {
         Ok(status(&raw.answer().await.0))
     }
 
-    /// What a client has felt is counted a moment later.
     async fn is_turned_away(&self, reason: &str, times: u64) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while self.turned_away(reason) < times && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.turned_away(reason), times, "{reason}");
+        settles(reason, times, || self.turned_away(reason)).await;
     }
 
     fn turned_away(&self, reason: &str) -> u64 {

@@ -21,6 +21,7 @@ use support::backend::Backend;
 use support::certificates::Certificates;
 use support::gateway::{config as gateway_config, opaque};
 use support::raw::{End, Raw, field, status};
+use support::settles;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -100,13 +101,8 @@ impl Gate {
     }
 
     /// How often a client was turned away for this reason.
-    /// What a client has felt is counted a moment later.
     async fn is_turned_away(&self, reason: &str, times: u64) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while self.turned_away(reason) < times && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.turned_away(reason), times, "{reason}");
+        settles(reason, times, || self.turned_away(reason)).await;
     }
 
     fn turned_away(&self, reason: &str) -> u64 {

@@ -139,6 +139,18 @@ impl Default for Options {
     }
 }
 
+/// How far a window is UTF-8, and whether what follows there is wrong (not just cut). Everything
+/// before `looked` has been checked; a cut character at the end is not looked at.
+fn valid_utf8(window: &[u8], looked: usize, last: bool) -> (usize, bool) {
+    match simdutf8::compat::from_utf8(&window[looked..]) {
+        Ok(_) => (window.len(), false),
+        Err(error) => {
+            let end = looked + error.valid_up_to();
+            (end, last || error.error_len().is_some())
+        }
+    }
+}
+
 /// A format's push parser over one body.
 ///
 /// Life: `scan(window, false)`* then one `scan(window, true)`. Each call sees *all* bytes that

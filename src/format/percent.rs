@@ -4,46 +4,27 @@
 //! its bytes, or the text with only those bytes encoded that must be. What can never happen: what
 //! is written ends a value, a pair or a segment early.
 
+use percent_encoding::{percent_decode, percent_encode_byte};
+
 /// Appends what `raw` means. `plus`: a plus sign is a space, as in forms. A broken escape stays
 /// as it is.
 pub(super) fn decode(raw: &[u8], plus: bool, out: &mut Vec<u8>) {
-    let mut rest = raw;
-    while let Some(at) = rest.iter().position(|b| matches!(b, b'%' | b'+')) {
-        out.extend_from_slice(&rest[..at]);
-        let escape = (rest[at] == b'%').then(|| rest.get(at + 1..at + 3));
-        let byte = escape.flatten().and_then(byte);
-        match byte {
-            Some(byte) => {
-                out.push(byte);
-                rest = &rest[at + 3..];
-            }
-            None => {
-                let space = plus && rest[at] == b'+';
-                out.push(if space { b' ' } else { rest[at] });
-                rest = &rest[at + 1..];
-            }
+    // No escape has a plus sign in it.
+    for (nth, part) in raw.split(|b| plus && *b == b'+').enumerate() {
+        if nth > 0 {
+            out.push(b' ');
         }
+        out.extend(percent_decode(part));
     }
-    out.extend_from_slice(rest);
-}
-
-/// The byte of two hexadecimal digits.
-pub(super) fn byte(digits: &[u8]) -> Option<u8> {
-    let digit = |b: &u8| char::from(*b).to_digit(16);
-    let [high, low] = digits else { return None };
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
 /// Appends `text`; every byte that is not `literal` as an escape.
 pub(super) fn encode(text: &[u8], literal: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.reserve(text.len());
     for byte in text {
-        if literal(*byte) {
-            out.push(*byte);
-        } else {
-            let (high, low) = (byte >> 4, byte & 15);
-            out.extend_from_slice(&[b'%', HEX[usize::from(high)], HEX[usize::from(low)]]);
+        match literal(*byte) {
+            true => out.push(*byte),
+            false => out.extend_from_slice(percent_encode_byte(*byte).as_bytes()),
         }
     }
 }

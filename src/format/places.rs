@@ -35,10 +35,15 @@ impl Places {
         match self.writing {
             // What may stand in a segment; `;` is read differently by different readers.
             Writing::Path => percent::unreserved(byte) || b"!$&'()*+,=:@".contains(&byte),
-            Writing::Cookie => byte.is_ascii_graphic() && !b"\",;\\".contains(&byte),
+            Writing::Cookie => cookie_octet(byte),
             Writing::Field => byte.is_ascii_graphic() || byte == b' ',
         }
     }
+}
+
+/// What all readers take for part of one cookie's value (RFC 6265, section 4.1.1).
+pub fn cookie_octet(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\",;\\".contains(&byte)
 }
 
 impl Scanner for Places {

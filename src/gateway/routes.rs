@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
+use matchit::Match;
 
 use super::metrics::RouteMetrics;
 use super::rates::Rate;
@@ -123,20 +124,15 @@ impl Routes {
     }
 
     /// What the captures of its pattern have taken of this path.
-    pub fn captured<'a>(
-        &'a self,
-        host: &str,
-        path: &'a str,
-    ) -> impl Iterator<Item = (&'a str, Range<usize>)> {
-        let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
-        let found = own.or_else(|| self.any.at(path).ok());
+    pub fn captured<'a>(&'a self, host: &str, path: &'a str) -> Vec<(&'a str, Range<usize>)> {
         let mut all = Vec::new();
+        let found = self.matched(host, path);
         for (name, value) in found.iter().flat_map(|found| found.params.iter()) {
             // A slice of the path.
             let start = value.as_ptr() as usize - path.as_ptr() as usize;
             all.push((name, start..start + value.len()));
         }
-        all.into_iter()
+        all
     }
 
     /// The route of this host, path and method, with its index. A host with routes of its own for
@@ -178,9 +174,16 @@ impl Routes {
 
     /// Routes of one pattern; no two patterns share one.
     fn at(&self, host: &str, path: &str) -> &[usize] {
+        self.matched(host, path).map_or(&[], |m| m.value)
+    }
+
+    fn matched<'r, 'p>(
+        &'r self,
+        host: &str,
+        path: &'p str,
+    ) -> Option<Match<'r, 'p, &'r Vec<usize>>> {
         let own = self.hosts.get(host).and_then(|r| r.at(path).ok());
-        let found = own.or_else(|| self.any.at(path).ok());
-        found.map_or(&[], |m| m.value)
+        own.or_else(|| self.any.at(path).ok())
     }
 
     fn counting(&self, name: &str, rate: &config::Rate) -> Option<Arc<Rate>> {

@@ -18,13 +18,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use super::head::{self, Head};
+use super::headers::cookie;
 use super::query;
 use super::shared::Shared;
 use super::trace::Trace;
 use crate::config::{self, RequestBody};
 use crate::error::{Code, Fault, Stage};
 use crate::format::form::Listed;
-use crate::format::places::{Places, Writing};
+use crate::format::places::{Places, Writing, cookie_octet};
 use crate::format::{Form, Options};
 use crate::limits;
 use crate::policy::{Action, Door, Policy, RuleId, Unlisted};
@@ -116,30 +117,26 @@ impl SideDoors {
 
     /// Fields that pass to the backend because a rule says what becomes of them.
     pub fn passing_fields(&self) -> impl Iterator<Item = &HeaderName> {
-        let passes = |rule: RuleId| {
-            let action = &self.policy.rule(rule).action;
-            !matches!(action, Action::Drop | Action::Reject)
-        };
-        let fields = self.fields.iter().filter(move |(_, rule)| passes(*rule));
+        let fields = self.fields.iter().filter(|(_, rule)| self.passes(*rule));
         fields.map(|(name, _)| name)
     }
 
     /// Cookies that a backend may set because a rule lets them come back.
     pub fn passing_cookies(&self) -> impl Iterator<Item = &str> {
         let names = self.policy.doors.names(Door::Cookie);
-        let passes = |rule: RuleId| {
-            let action = &self.policy.rule(rule).action;
-            !matches!(action, Action::Drop | Action::Reject)
-        };
-        names
-            .filter(move |(_, rule)| passes(*rule))
-            .map(|(name, _)| name)
+        let passing = names.filter(|(_, rule)| self.passes(*rule));
+        passing.map(|(name, _)| name)
+    }
+
+    /// Whether anything comes out at a place of this rule.
+    fn passes(&self, rule: RuleId) -> bool {
+        let action = &self.policy.rule(rule).action;
+        !matches!(action, Action::Drop | Action::Reject)
     }
 
     /// Whether something is said about this capture, if the route does not list it.
     pub fn knows_capture(&self, name: &str) -> bool {
-        capture_rule(&self.policy, &self.kept, name).is_some()
-            || self.policy.unlisted == Unlisted::Keep
+        self.policy.takes_capture(name)
     }
 
     /// Looks at every place of a head, and answers what wants an answer; `None` if it may go as
@@ -162,18 +159,16 @@ impl SideDoors {
             texts.look(places, head.path.into())?;
             targets.push(Target::Path);
         }
-        match head.query {
-            Some(query) if self.query && !query.is_empty() => {
-                let options = Options {
-                    record: shared.limits.record,
-                    ..Options::default()
-                };
-                let scanner = Form::query(self.policy.clone(), self.listed.clone(), options);
-                texts.look(Box::new(scanner), query.into()).map_err(early)?;
-                targets.push(Target::Query);
-            }
-            query if !self.query => query::check(query, &route.query)?,
-            _ => {}
+        if !self.query {
+            query::check(head.query, &route.query)?;
+        } else if let Some(query) = head.query.filter(|query| !query.is_empty()) {
+            let options = Options {
+                record: shared.limits.record,
+                ..Options::default()
+            };
+            let scanner = Form::query(self.policy.clone(), self.listed.clone(), options);
+            texts.look(Box::new(scanner), query.into()).map_err(early)?;
+            targets.push(Target::Query);
         }
         let cookies = self.cookies(&parts.headers)?;
         let must = cookies.is_some();
@@ -227,9 +222,7 @@ impl SideDoors {
             return Ok(None);
         }
         let (mut joined, mut places) = (Vec::new(), Vec::new());
-        let values = headers.get_all(header::COOKIE).iter();
-        let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
-        for pair in pairs.map(<[u8]>::trim_ascii).filter(|p| !p.is_empty()) {
+        for pair in cookie::pairs(headers) {
             let Some(fate) = self.cookie(pair)? else {
                 continue;
             };
@@ -262,16 +255,15 @@ impl SideDoors {
             Unlisted::Keep if keep => Ok(Some(None)),
             _ => Ok(None),
         };
-        // A cookie without `=` has no name; readers differ about it, so it never passes.
-        let Some(equals) = pair.iter().position(|b| *b == b'=') else {
+        // What has no name never passes.
+        let Some((name, value)) = cookie::split(pair) else {
             return unlisted(false);
         };
-        let name = pair[..equals].trim_ascii_end();
         let doors = &self.policy.doors;
         let rule = match doors.named(Door::Cookie, name) {
             Some(rule) => rule,
             None if self.cookies.iter().any(|c| c.as_bytes() == name) => {
-                return match is_one_cookie(&pair[equals + 1..]) {
+                return match is_one_cookie(value) {
                     true => Ok(Some(None)),
                     false => unlisted(true),
                 };
@@ -282,12 +274,12 @@ impl SideDoors {
             },
         };
         match self.policy.rule(rule).action {
-            Action::Keep if is_one_cookie(&pair[equals + 1..]) => Ok(Some(None)),
+            Action::Keep if is_one_cookie(value) => Ok(Some(None)),
             Action::Keep => unlisted(true),
             Action::Drop => Ok(None),
             Action::Reject => Err(refused(self.policy.rule(rule).at.to_string())),
             _ => {
-                let value = value_of(pair, equals + 1);
+                let value = value_of(pair, pair.len() - value.len());
                 Ok(Some((!value.is_empty()).then_some((value, rule))))
             }
         }
@@ -390,17 +382,15 @@ fn is_one_cookie(value: &[u8]) -> bool {
         [b'"', inner @ .., b'"'] => inner,
         _ => value,
     };
-    let odd = |b: &u8| !b.is_ascii_graphic() || matches!(b, b'"' | b',' | b';' | b'\\');
-    !inner.iter().any(odd)
+    inner.iter().all(|b| cookie_octet(*b))
 }
 
 /// The rule for a capture, unless the route lists it and no rule names it.
 fn capture_rule(policy: &Policy, listed: &[String], name: &str) -> Option<RuleId> {
     let doors = &policy.doors;
-    match doors.named(Door::Path, name.as_bytes()) {
-        None if listed.iter().any(|l| l == name) => None,
-        None => doors.any(Door::Path),
-        named => named,
+    match listed.iter().any(|l| l == name) {
+        true => doors.named(Door::Path, name.as_bytes()),
+        false => doors.rule(Door::Path, name.as_bytes()),
     }
 }
 

@@ -196,6 +196,11 @@ impl Doors {
         self.table(door)?.any
     }
 
+    /// The rule for this place: the one that names it, else the one for all of the door.
+    pub fn rule(&self, door: Door, name: &[u8]) -> Option<RuleId> {
+        self.named(door, name).or_else(|| self.any(door))
+    }
+
     /// Every name that a rule has at this door.
     pub fn names(&self, door: Door) -> impl Iterator<Item = (&str, RuleId)> {
         let named = self.table(door).map_or(&[][..], |t| &t.named);

@@ -118,6 +118,11 @@ pub enum PolicyError {
 }
 
 impl Policy {
+    /// Whether anything is said about a capture of this name.
+    pub fn takes_capture(&self, name: &str) -> bool {
+        self.unlisted == Unlisted::Keep || self.doors.rule(Door::Path, name.as_bytes()).is_some()
+    }
+
     /// Compiles the rules, in order.
     ///
     /// # Errors

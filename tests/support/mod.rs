@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod backend;
 pub mod certificates;
+pub mod corpus;
 pub mod gateway;
 pub mod h2;
 pub mod peers;
@@ -16,3 +17,12 @@ pub mod raw;
 pub mod seen;
 pub mod vectors;
 pub mod whole;
+
+/// Waits until a count is this: what a client has felt is counted a moment later.
+pub async fn settles(what: &str, wanted: u64, count: impl Fn() -> u64) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while count() < wanted && std::time::Instant::now() < end {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(count(), wanted, "{what}");
+}

@@ -68,7 +68,6 @@ pub fn rewritten() -> Vec<Vector> {
     };
     let seven: &[&str] = &["POST /a 7"];
     let two: &[&str] = &["POST /a 7", "GET /smuggled 0"];
-    let passed = |name, answers, bytes, forwards| passed(name, answers, bytes, forwards);
     let escaped = format!(r#"{{"b":"{}"}}"#, hidden.replace("\r\n", "\\r\\n"));
     let bare = format!("{{\"b\":\"{hidden}\"}}");
     let sized = |body: &str| json(&format!("content-length: {}\r\n", body.len()), body);
@@ -239,27 +238,9 @@ pub fn rewritten() -> Vec<Vector> {
         passed("streamed, and wrong at the end", &[400], spoilt, &[]),
     ];
     let two = |name, more: &[(&str, &str)], data: &str, answers, forwards: &[&str]| {
-        let mut fields = vec![
-            (":method", "POST"),
-            (":scheme", "https"),
-            (":path", "/P00/a"),
-            (":authority", "localhost"),
-            ("content-type", "application/json"),
-        ];
-        fields.extend(more);
-        Vector {
-            name,
-            sent: Sent::Http2 {
-                fields: fields
-                    .iter()
-                    .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
-                    .collect(),
-                data: data.into(),
-                trailers: vec![],
-            },
-            answers,
-            forwards: forwards.iter().map(|&f| f.to_owned()).collect(),
-        }
+        let fields = [&[("content-type", "application/json")][..], more].concat();
+        let path = format!("{PATH}/a");
+        http2(name, "POST", &path, &fields, data, answers, forwards)
     };
     let length = length.to_string();
     all.extend([
@@ -598,44 +579,46 @@ fn sequences() -> Vec<Vector> {
     ]
 }
 
+fn as_bytes(fields: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    fields.iter().map(|(n, v)| (bytes(n), bytes(v))).collect()
+}
+
+fn http2(
+    name: &'static str,
+    method: &str,
+    path: &str,
+    more: &[(&str, &str)],
+    data: &str,
+    answers: &'static [u16],
+    forwards: &[&str],
+) -> Vector {
+    let mut fields = as_bytes(&[
+        (":method", method),
+        (":scheme", "https"),
+        (":path", path),
+        (":authority", "localhost"),
+    ]);
+    fields.extend(as_bytes(more));
+    Vector {
+        name,
+        sent: Sent::Http2 {
+            fields,
+            data: data.into(),
+            trailers: vec![],
+        },
+        answers,
+        forwards: forwards.iter().map(|&f| f.to_owned()).collect(),
+    }
+}
+
 /// HTTP/2 that would be more than one request, or another, once written as HTTP/1.1.
 fn downgrades() -> Vec<Vector> {
     let path = format!("{PATH}/a");
-    let bytes = |fields: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
-        fields
-            .iter()
-            .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
-            .collect()
-    };
     let hidden = smuggled();
-    let vector = |name,
-                  method: &str,
-                  path: &str,
-                  more: &[(&str, &str)],
-                  data: &str,
-                  answers,
-                  forwards: &[&str]| {
-        let mut fields = bytes(&[
-            (":method", method),
-            (":scheme", "https"),
-            (":path", path),
-            (":authority", "localhost"),
-        ]);
-        fields.extend(bytes(more));
-        Vector {
-            name,
-            sent: Sent::Http2 {
-                fields,
-                data: data.into(),
-                trailers: vec![],
-            },
-            answers,
-            forwards: forwards.iter().map(|&f| f.to_owned()).collect(),
-        }
-    };
     let whole = format!("POST /a {}", hidden.len());
     let post = |name, more: &[(&str, &str)], data: &str, answers, forwards: &[&str]| {
-        vector(name, "POST", &path, more, data, answers, forwards)
+        http2(name, "POST", &path, more, data, answers, forwards)
     };
     let ok: &[u16] = &[200];
     let mut all = vec![
@@ -719,7 +702,7 @@ fn downgrades() -> Vec<Vector> {
             &[],
             &[],
         ),
-        vector(
+        http2(
             "h2: a line in :method",
             "POST /a HTTP/1.1\r\nx: y\r\n\r\nGET",
             &path,
@@ -728,7 +711,7 @@ fn downgrades() -> Vec<Vector> {
             &[],
             &[],
         ),
-        vector(
+        http2(
             "h2: a line in :path",
             "POST",
             &format!("{path} HTTP/1.1\r\ntransfer-encoding: chunked\r\nx:"),
@@ -737,7 +720,7 @@ fn downgrades() -> Vec<Vector> {
             &[],
             &[],
         ),
-        vector(
+        http2(
             "h2: a space in :path",
             "POST",
             &format!("{path} {path}"),
@@ -760,8 +743,8 @@ fn downgrades() -> Vec<Vector> {
             &[400],
             &[],
         ),
-        vector("h2: GET with data", "GET", &path, &[], &hidden, &[400], &[]),
-        vector(
+        http2("h2: GET with data", "GET", &path, &[], &hidden, &[400], &[]),
+        http2(
             "h2: HEAD with data",
             "HEAD",
             &path,
@@ -770,8 +753,8 @@ fn downgrades() -> Vec<Vector> {
             &[400],
             &[],
         ),
-        vector("h2: GET", "GET", &path, &[], "", ok, &["GET /a 0"]),
-        vector(
+        http2("h2: GET", "GET", &path, &[], "", ok, &["GET /a 0"]),
+        http2(
             "h2: DELETE with data",
             "DELETE",
             &path,
@@ -789,7 +772,7 @@ fn downgrades() -> Vec<Vector> {
         &["POST /a 5"],
     );
     if let Sent::Http2 { trailers, .. } = &mut late.sent {
-        *trailers = bytes(&[("content-length", "50"), ("x", "y")]);
+        *trailers = as_bytes(&[("content-length", "50"), ("x", "y")]);
     }
     all.push(late);
     all

@@ -298,20 +298,6 @@ fn status(
                 })
             })
             .collect();
-        let standing: Vec<Value> = metrics
-            .upstream
-            .standing()
-            .iter()
-            .map(|backend| {
-                json!({
-                    "backend": backend.name,
-                    "up": backend.up,
-                    "in_flight": backend.in_flight,
-                    "waiting": backend.waiting,
-                    "circuit_open": backend.circuit_open,
-                })
-            })
-            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "process": std::process::id(),
@@ -325,7 +311,7 @@ fn status(
             "connections": { "client": clients, "backend": backends },
             "requests": requests,
             "routes": routes,
-            "backends": standing,
+            "backends": metrics.upstream.standing(),
             "domains": domains,
         })
     }

@@ -3,7 +3,7 @@
 use super::super::raw::{Findings, Table, Text};
 use super::policy::Read;
 use super::route::head::may_be_ruled;
-use crate::policy::{Action, Door, Generalise, Policy, Redact, Selector, Unlisted};
+use crate::policy::{Action, Door, Generalise, Redact, Selector};
 
 /// Notes what a rule cannot do at its place.
 pub(super) fn rule(table: &Table<'_>, at: &Text<'_>, selector: &Selector, action: &Action) {
@@ -85,14 +85,6 @@ pub(super) fn body_only(
         "write a place of the body: $..subscriber_id",
     );
     None
-}
-
-/// Whether a policy says what becomes of this capture.
-pub(super) fn takes_capture(policy: &Policy, capture: &str) -> bool {
-    let doors = &policy.doors;
-    doors.named(Door::Path, capture.as_bytes()).is_some()
-        || doors.any(Door::Path).is_some()
-        || policy.unlisted == Unlisted::Keep
 }
 
 /// Notes rules that have no place on this route, and places that both it and a rule speak of.

@@ -310,7 +310,7 @@ fn captures(
         }
     }
     for capture in pattern {
-        let ruled = policy.is_some_and(|read| doors::takes_capture(&read.policy, capture));
+        let ruled = policy.is_some_and(|read| read.policy.takes_capture(capture));
         if !ruled && !named.iter().any(|n| n.value == *capture) {
             let place = path.map_or_else(|| table.place.clone(), |p| p.place.clone());
             findings.error(

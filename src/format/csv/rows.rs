@@ -27,7 +27,7 @@ use super::Dialect;
 use super::columns::{Columns, Whole};
 use crate::error::{Code, Fault};
 use crate::format::simd::{Index, Marks};
-use crate::format::{Found, Options};
+use crate::format::{Found, Options, valid_utf8};
 use crate::policy::{Policy, RuleId};
 
 /// Windows shorter than this are not worth an index.
@@ -173,7 +173,7 @@ impl<const TSV: bool> Rows<TSV> {
     }
 
     fn walk(&mut self, window: &[u8], last: bool, found: &mut Found) -> Result<(), Raise> {
-        let (end, broken) = self.valid_utf8(window, last);
+        let (end, broken) = valid_utf8(window, self.looked, last);
         if self.phase == Phase::Start && end > 0 {
             self.begin(window)?;
         }
@@ -187,17 +187,6 @@ impl<const TSV: bool> Rows<TSV> {
             self.finish(window, found)
         } else {
             Ok(())
-        }
-    }
-
-    /// How far the window is UTF-8, and whether what follows there is wrong (not just cut).
-    fn valid_utf8(&self, window: &[u8], last: bool) -> (usize, bool) {
-        match simdutf8::compat::from_utf8(&window[self.looked..]) {
-            Ok(_) => (window.len(), false),
-            Err(error) => {
-                let end = self.looked + error.valid_up_to();
-                (end, last || error.error_len().is_some())
-            }
         }
     }
 

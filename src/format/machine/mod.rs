@@ -28,7 +28,7 @@ mod tokens;
 use std::sync::Arc;
 
 use super::number::Number;
-use super::{Found, Options, Shape, Slot};
+use super::{Found, Options, Shape, Slot, valid_utf8};
 use crate::error::{Code, Fault, Stage};
 use crate::policy::plan::{NO_NAME, NodeId, QUIET};
 use crate::policy::{Policy, RecordUnit, RuleId};
@@ -270,7 +270,7 @@ impl<const LINES: bool> Machine<LINES> {
     }
 
     fn walk(&mut self, window: &[u8], last: bool, found: &mut Found) -> Result<(), Raise> {
-        let (end, broken) = self.valid_utf8(window, last);
+        let (end, broken) = valid_utf8(window, self.looked, last);
         self.bytes(window, end, true, found)?;
         if self.looked < end {
             self.tokens(window, end, found)?;
@@ -283,18 +283,6 @@ impl<const LINES: bool> Machine<LINES> {
             self.finish(end, found)
         } else {
             Ok(())
-        }
-    }
-
-    /// How far the window is UTF-8, and whether what follows there is wrong (not just cut).
-    /// Everything before `looked` has been checked; a cut character at the end is not looked at.
-    fn valid_utf8(&self, window: &[u8], last: bool) -> (usize, bool) {
-        match simdutf8::compat::from_utf8(&window[self.looked..]) {
-            Ok(_) => (window.len(), false),
-            Err(error) => {
-                let end = self.looked + error.valid_up_to();
-                (end, last || error.error_len().is_some())
-            }
         }
     }
 

@@ -9,21 +9,31 @@ pub fn request(headers: &HeaderMap, listed: &[String]) -> Option<HeaderValue> {
         return None;
     }
     let mut joined: Vec<u8> = Vec::new();
-    for value in headers.get_all(header::COOKIE) {
-        for pair in value.as_bytes().split(|b| *b == b';') {
-            let pair = pair.trim_ascii();
-            if !is_listed(pair, listed) {
-                continue;
-            }
-            if !joined.is_empty() {
-                joined.extend_from_slice(b"; ");
-            }
-            joined.extend_from_slice(pair);
+    for pair in pairs(headers).filter(|pair| is_listed(pair, listed)) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
         }
+        joined.extend_from_slice(pair);
     }
     (!joined.is_empty())
         .then(|| HeaderValue::from_bytes(&joined).ok())
         .flatten()
+}
+
+/// All cookies of a request, as they are written.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::COOKIE).into_iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    pairs
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
+}
+
+/// Name, and all that stands behind the first `=`. A cookie without `=` has no name, and readers
+/// differ about it: `None`.
+pub fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = pair.iter().position(|b| *b == b'=')?;
+    Some((pair[..equals].trim_ascii_end(), &pair[equals + 1..]))
 }
 
 /// Whether the cookie of a `Set-Cookie` value may be set.
@@ -32,12 +42,7 @@ pub fn may_set(value: &HeaderValue, listed: &[String]) -> bool {
 }
 
 fn is_listed(pair: &[u8], listed: &[String]) -> bool {
-    // A cookie without `=` has no name; readers differ about it.
-    let Some(at) = pair.iter().position(|b| *b == b'=') else {
-        return false;
-    };
-    let name = pair[..at].trim_ascii_end();
-    listed.iter().any(|l| l.as_bytes() == name)
+    split(pair).is_some_and(|(name, _)| listed.iter().any(|l| l.as_bytes() == name))
 }
 
 #[cfg(test)]

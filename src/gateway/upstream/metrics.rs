@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 
 use super::backend::{Backend, Backends};
 
@@ -175,8 +176,10 @@ impl UpstreamMetrics {
     }
 }
 
-/// How a backend stands.
+/// How a backend stands, as `/status` shows it.
+#[derive(Serialize)]
 pub struct Standing {
+    #[serde(rename = "backend")]
     pub name: String,
     /// Of each address in the order of `urls`: whether requests go there.
     pub up: Vec<bool>,
