@@ -143,6 +143,9 @@ codes! {
     NotNormal = "not-normal", 422, Client, "A value has no normal form of its kind.", "Correct the value: it is never repaired on the way.";
     Sentinel = "sentinel", 422, Client, "A value stands for 'no value' and cannot identify a subject.", "Send null or leave the member out.";
     AlreadyPseudonym = "already-pseudonym", 422, Client, "A value already looks like a pseudonym.", "Send the identifier itself; a pseudonym is never pseudonymised again.";
+    NoSubject = "no-subject", 422, Client, "A value depends on who the record is about, and the record does not say.", "Send the subject's identifier in the same record: a pseudonym, null or nothing in its place names nobody.";
+    TwoSubjects = "two-subjects", 422, Client, "A value depends on who the record is about, and the record names two.", "Send a record for each subject.";
+    NotADate = "not-a-date", 422, Client, "A value is no date that can be shifted.", "Send a date that exists, as 2026-10-04, 2026-10-04T07:30:00Z or 20261004, in the years 1 to 9999.";
     NotGeneralisable = "not-generalisable", 422, Client, "A value cannot be generalised as its rule says.", "Send a date, number, postcode or address in the form the rule names.";
     // --- HTTP
     BadRequest = "bad-request", 400, Client, "The request head cannot be trusted.", "Check Host, Transfer-Encoding, Content-Length and the path.";

@@ -84,6 +84,7 @@ async fn path_07_a_false_name_and_a_copied_batch_are_refused() {
                 kind: "subscriber",
                 pseudonym,
                 identifier: Plain::new(identifier),
+                subject: None,
             }]
             .into_iter(),
         );

@@ -147,6 +147,7 @@ fn sights(link: &Link, options: Options) -> Result<Vec<Vec<FirstSight>>, Failure
             kind,
             pseudonym: lease.kind(kind).derive(&normal),
             identifier: PlainBuf::new(normal.clone()),
+            subject: None,
         })
     };
     let mut all = (0..options.records)

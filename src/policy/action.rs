@@ -25,9 +25,40 @@ pub enum Action {
     Restore {
         kind: KindId,
     },
+    /// A date becomes another one, as far away as every other date of the record's subject:
+    /// between one day and so many, before or after.
+    DateShift {
+        days: u16,
+    },
+    /// The value is encrypted under a random key of its record, which is the identifier of a
+    /// recovery record of this kind.
+    Seal {
+        kind: KindId,
+    },
 }
 
 impl Action {
+    /// Whether the answer depends on who the record's subject is.
+    pub fn wants_subject(&self) -> bool {
+        matches!(
+            self,
+            Self::DateShift { .. }
+                | Self::Pseudonym {
+                    scope: Scope::Subject,
+                    ..
+                }
+        )
+    }
+
+    /// Whether answering takes the keys of a domain. (Tokens have keys of their own, and are
+    /// still pseudonyms of a domain.)
+    pub fn derives(&self) -> bool {
+        matches!(
+            self,
+            Self::Pseudonym { .. } | Self::DateShift { .. } | Self::Seal { .. }
+        )
+    }
+
     /// As a policy writes it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -39,6 +70,8 @@ impl Action {
             Self::Pseudonym { .. } => "pseudonym",
             Self::Generalise(_) => "generalise",
             Self::Restore { .. } => "restore",
+            Self::DateShift { .. } => "date-shift",
+            Self::Seal { .. } => "seal",
         }
     }
 }
@@ -51,6 +84,9 @@ pub enum Scope {
     Domain,
     /// Random in every record (a token); the same within one record; not recoverable.
     Record,
+    /// Same value and same subject of the record, same pseudonym; another subject, another one.
+    /// Recoverable.
+    Subject,
 }
 
 /// A constant in the value's place.
@@ -85,6 +121,7 @@ impl Action {
                 match scope {
                     Scope::Domain => format!("{prefix}_…, one a value in the domain"),
                     Scope::Record => format!("{prefix}_0_…, new in every record"),
+                    Scope::Subject => format!("{prefix}_…, one a value and subject"),
                 }
             }
             Action::Generalise(to) => describe_generalise(to),
@@ -92,6 +129,15 @@ impl Action {
                 format!(
                     "own {} again, as this client sent it",
                     kinds.get(*kind).name
+                )
+            }
+            Action::DateShift { days } => {
+                format!("a date up to {days} days away, as all of the subject's")
+            }
+            Action::Seal { kind } => {
+                format!(
+                    "{}_….…, sealed under a key of its record",
+                    kinds.get(*kind).prefix
                 )
             }
         }

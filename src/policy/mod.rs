@@ -92,6 +92,8 @@ pub struct Policy {
     pub automaton: Automaton,
     /// Of the places outside it.
     pub doors: Doors,
+    /// Whether any answer depends on who a record's subject is.
+    pub wants_subject: bool,
     /// What scanners do at each state of the automaton.
     pub(crate) plan: Plan,
 }
@@ -147,6 +149,7 @@ impl Policy {
             name: name.into(),
             unlisted,
             record,
+            wants_subject: rules.iter().any(|r| r.action.wants_subject()),
             rules,
             automaton,
             doors,

@@ -237,7 +237,12 @@ fn verdicts(
         Some(Action::Reject) => (Scalar::Reject, Container::Reject),
         Some(Action::Restore { .. }) => (Scalar::SlotText, Container::EnterKept),
         Some(
-            Action::Redact(_) | Action::Mask(_) | Action::Pseudonym { .. } | Action::Generalise(_),
+            Action::Redact(_)
+            | Action::Mask(_)
+            | Action::Pseudonym { .. }
+            | Action::Generalise(_)
+            | Action::DateShift { .. }
+            | Action::Seal { .. },
         ) => (Scalar::Slot, Container::Slot),
         None if kept => (Scalar::Pass, Container::EnterKept),
         None => {

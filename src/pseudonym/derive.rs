@@ -15,13 +15,18 @@
 //!                         field(kind name) field(normal form)) [0..16]
 //! token     = HMAC-SHA256(record key,
 //!                         field(kind name) field(normal form)) [0..16]
+//! within    = HMAC-SHA256(subkey of use "subject",
+//!                         field(kind name) field(subject's kind name)
+//!                         field(subject's pseudonym, 16 bytes) field(normal form)) [0..16]
+//! draw      = HMAC-SHA256(subkey of use "shift" of the subject's kind,
+//!                         field(kind name) field(subject's normal form)) [0..16]
 //! ```
 
 use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::keyed::{Begun, KeyedHmac, Opening};
 use super::{Kind, TextForm};
@@ -43,6 +48,8 @@ pub enum Use {
     Tag,
     /// Offsets of shifted dates.
     Shift,
+    /// Pseudonyms of scope `subject`.
+    Subject,
     /// Format-preserving encryption (FF1 of SP 800-38G).
     Ff1,
     /// The vault's keyed database indexes.
@@ -50,7 +57,14 @@ pub enum Use {
 }
 
 impl Use {
-    pub const ALL: &'static [Use] = &[Use::Pseudonym, Use::Tag, Use::Shift, Use::Ff1, Use::Index];
+    pub const ALL: &'static [Use] = &[
+        Use::Pseudonym,
+        Use::Tag,
+        Use::Shift,
+        Use::Subject,
+        Use::Ff1,
+        Use::Index,
+    ];
 
     /// The name that stands in the info.
     pub fn name(self) -> &'static str {
@@ -58,6 +72,7 @@ impl Use {
             Use::Pseudonym => "pseudonym",
             Use::Tag => "tag",
             Use::Shift => "shift",
+            Use::Subject => "subject",
             Use::Ff1 => "ff1",
             Use::Index => "index",
         }
@@ -93,6 +108,10 @@ impl DomainKey {
             opening: Opening::new(&kind_field(kind)),
             head: kind_field(kind),
             text: TextForm::new(&kind.prefix, self.epoch),
+            context: Box::new(Context {
+                within: KeyedHmac::new(&self.subkey(Use::Subject, kind)),
+                shift: KeyedHmac::new(&self.subkey(Use::Shift, kind)),
+            }),
         }
     }
 
@@ -134,9 +153,46 @@ pub struct KindKey {
     /// The same, laid out for short messages; `None` if it leaves no room for any.
     opening: Option<Opening>,
     text: TextForm,
+    context: Box<Context>,
+}
+
+/// What depends on a record's subject: seldom needed, so it stands apart.
+struct Context {
+    within: KeyedHmac,
+    shift: KeyedHmac,
+}
+
+/// A subject's 128 bits under the key of shifted dates. As secret as the key itself: whoever has
+/// them shifts the subject's dates back. Wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Draw(pub(super) [u8; 16]);
+
+impl fmt::Debug for Draw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Draw(hidden)")
+    }
 }
 
 impl KindKey {
+    /// The pseudonym of scope `subject`: of a normal form of this kind, in a record whose subject
+    /// has this pseudonym of kind `of`. Another subject, another pseudonym.
+    pub fn derive_within(&self, of: &KindKey, subject: &Pseudonym, normal: &[u8]) -> Pseudonym {
+        Pseudonym(self.context.within.code128(&[
+            &self.head,
+            &of.head,
+            &length(&subject.0),
+            &subject.0,
+            &length(normal),
+            normal,
+        ]))
+    }
+
+    /// What decides how far the dates of a subject are shifted, by the subject's normal form.
+    pub fn draw(&self, normal: &[u8]) -> Draw {
+        let message = [&self.head[..], &length(normal), normal];
+        Draw(self.context.shift.code128(&message))
+    }
+
     /// The pseudonym of a normal form.
     #[inline]
     pub fn derive(&self, normal: &[u8]) -> Pseudonym {

@@ -8,18 +8,21 @@
 //! | [`normalise`] | raw spelling → normal form, or a refusal |
 //! | [`derive`](mod@derive) | normal form → 128 bits, under a key of (domain, epoch, kind) |
 //! | [`text`] | 128 bits ↔ `sub_1_…`, with its check character |
+//! | [`shift`] | a date → another one, as far away as all of its subject's |
 //! | [`generalise`](mod@generalise), [`mask`](mod@mask) | the other actions on values |
 //!
 //! `docs/policies.md` has the forms in words and the golden vectors; `golden.rs` checks every
 //! row of them.
 
 mod check;
+mod date;
 pub mod derive;
 pub mod generalise;
 mod keyed;
 pub mod kind;
 pub mod mask;
 pub mod normalise;
+pub mod shift;
 pub mod text;
 
 #[cfg(test)]

@@ -24,6 +24,17 @@ struct Text {
     found: Found,
 }
 
+impl Text {
+    fn segment(&self) -> Segment<'_> {
+        Segment {
+            scanner: &*self.scanner,
+            bytes: &self.bytes,
+            slots: &self.found.slots,
+            base: 0,
+        }
+    }
+}
+
 impl Head {
     /// Looks at one text.
     ///
@@ -51,7 +62,8 @@ impl Head {
         slots.any(|slot| slot.shape != Shape::Extent)
     }
 
-    /// Answers everything. All texts are one record to tokens of scope `record`. `most`: bytes of
+    /// Answers everything. All texts are one record, to tokens of scope `record`
+    /// and to what depends on a subject. `most`: bytes of
     /// all of them together.
     ///
     /// # Errors
@@ -65,19 +77,20 @@ impl Head {
         let keeper = job.keeper.clone();
         let mut resolver = Resolver::new(job);
         resolver.counts = counts;
+        resolver.one_record(self.0.iter().map(Text::segment));
         let mut texts = Vec::with_capacity(self.0.len());
         for text in &self.0 {
-            let slots = &text.found.slots;
-            let segment = Segment {
-                scanner: &*text.scanner,
-                bytes: &text.bytes,
-                slots,
-                base: 0,
-            };
+            let segment = text.segment();
             resolver.resolve(segment).map_err(whole)?;
             let mut out = Vec::new();
             let answers = resolver.answers();
-            splice(&*text.scanner, &text.bytes, slots, answers.iter(), &mut out);
+            splice(
+                segment.scanner,
+                segment.bytes,
+                segment.slots,
+                answers.iter(),
+                &mut out,
+            );
             texts.push(out);
         }
         if texts.iter().map(Vec::len).sum::<usize>() > most {

@@ -13,11 +13,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+mod answers;
+mod recent;
+mod subject;
+
+pub(super) use answers::Answers;
+use answers::Made;
+use recent::Recent;
+use subject::Subjects;
+
 use super::ahead::Durable;
 use super::tally::{RuleCounts, Tally};
 use super::{Job, Keeper, Summary};
 use crate::error::{Code, Fault, Stage};
-use crate::format::{Answer, Scanner, Shape, Slot};
+use crate::format::{Scanner, Shape, Slot};
 use crate::policy::{Action, Already, Redact, Rule, Scope};
 use crate::pseudonym::{
     KindId, NotNormal, Pseudonym, derive, generalise, mask,
@@ -25,52 +34,6 @@ use crate::pseudonym::{
 };
 use crate::secret::{Key32, PlainBuf};
 use crate::vault_link::FirstSight;
-
-/// Where an answer's text stands in its arena.
-#[derive(Clone, Copy)]
-enum Made {
-    Keep,
-    Null,
-    Nothing,
-    Text {
-        start: usize,
-        end: usize,
-    },
-    /// A pseudonym's text, or where it will stand.
-    Word {
-        start: usize,
-        end: usize,
-    },
-    /// As the answer to this earlier slot, which is a `Word`.
-    Same {
-        slot: usize,
-    },
-}
-
-/// Answers of one segment, in slot order.
-pub(super) struct Answers<'a> {
-    made: &'a [Made],
-    arena: &'a str,
-    words: &'a [u8],
-}
-
-impl<'a> Answers<'a> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = Answer<'a>> {
-        let (all, arena, words) = (self.made, self.arena, self.words);
-        let original = move |made: &'a Made| match made {
-            Made::Same { slot } => &all[*slot],
-            other => other,
-        };
-        self.made.iter().map(move |made| match *original(made) {
-            Made::Keep => Answer::Keep,
-            Made::Null => Answer::Null,
-            Made::Same { .. } => unreachable!("what it points at is a word"),
-            Made::Nothing => Answer::Nothing,
-            Made::Text { start, end } => Answer::Text(&arena[start..end]),
-            Made::Word { start, end } => Answer::Word(&words[start..end]),
-        })
-    }
-}
 
 /// Answers the slots of one body. Its buffers are reused from segment to segment.
 pub(super) struct Resolver {
@@ -91,59 +54,13 @@ pub(super) struct Resolver {
     sights: Vec<FirstSight>,
     /// Pseudonyms already among `sights`.
     seen: HashSet<[u8; 16]>,
+    /// Whom the segment's records are about, if any answer depends on it.
+    subjects: Subjects,
     /// The key of record-scoped tokens and the record it is for.
     record_key: Option<(u64, Key32)>,
     pub(super) summary: Summary,
     tally: Tally,
     pub(super) counts: Option<Arc<RuleCounts>>,
-}
-
-/// Which values of a segment have been seen, a few of them: the last one of each mark. A value
-/// that comes again (an ethnicity, a subject with many rows) is derived once a segment. Holds
-/// places of values only, and nothing beyond the segment.
-struct Recent([u16; Self::MARKS]);
-
-impl Recent {
-    /// A power of two. A segment of the usual 64 KiB has some four hundred pseudonyms.
-    const MARKS: usize = 256;
-
-    /// Values that are spelt alike have the same mark; two others seldom do, and if somebody
-    /// makes them so, they are derived as if nothing were remembered.
-    #[inline]
-    fn mark(kind: KindId, raw: &[u8]) -> usize {
-        let eight = |at: usize| {
-            let bytes = raw.get(at..).and_then(<[u8]>::first_chunk);
-            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
-        let last = raw.len().saturating_sub(8);
-        let mixed = (eight(0) ^ eight(last / 2).rotate_left(21) ^ eight(last).rotate_left(42))
-            .wrapping_add(raw.len() as u64 ^ u64::from(kind.0) << 32)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> 32) as usize % Self::MARKS
-    }
-
-    /// Index of the value that was put last under this mark.
-    #[inline]
-    fn get(&self, mark: usize) -> Option<usize> {
-        usize::from(self.0[mark]).checked_sub(1)
-    }
-
-    /// `count`: one more than its index.
-    #[inline]
-    fn put(&mut self, mark: usize, count: usize) {
-        // limits::SLOTS is below; if ever it is not, nothing is remembered.
-        self.0[mark] = u16::try_from(count).unwrap_or(0);
-    }
-
-    fn clear(&mut self) {
-        self.0.fill(0);
-    }
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self([0; Self::MARKS])
-    }
 }
 
 /// A segment as it came: its bytes, and the offset of the first in the body.
@@ -177,6 +94,7 @@ impl Resolver {
             absent: Vec::new(),
             sights: Vec::new(),
             seen: HashSet::new(),
+            subjects: Subjects::default(),
             record_key: None,
             summary: Summary::default(),
             tally: Tally::default(),
@@ -197,6 +115,9 @@ impl Resolver {
         let keeper = self.job.keeper.clone();
         let keeper = keeper.as_deref();
         let mut scratch = std::mem::take(&mut self.scratch);
+        if policy.wants_subject {
+            self.subjects_of(segment, keeper, &mut scratch);
+        }
         for slot in segment.slots {
             if slot.shape == Shape::Extent {
                 self.made.push(Made::Nothing);
@@ -224,6 +145,15 @@ impl Resolver {
                             }
                         }
                     }
+                }
+                Action::Pseudonym {
+                    scope: Scope::Subject,
+                    ..
+                }
+                | Action::DateShift { .. } => {
+                    let value = segment.scanner.value(raw, slot.shape, &mut scratch);
+                    let keeper = keeper.ok_or_else(|| Fault::new(Code::NotReady, Stage::Resolve))?;
+                    Ok(self.in_context(keeper, slot, rule, value, segment.base)?)
                 }
                 _ => {
                     let value = segment.scanner.value(raw, slot.shape, &mut scratch);
@@ -261,7 +191,8 @@ impl Resolver {
         }
     }
 
-    /// The answer to one value under one rule, but for pseudonyms of scope `domain`.
+    /// The answer to one value under one rule, but for those that are begun elsewhere: pseudonyms
+    /// of scope `domain`, and what depends on the record's subject.
     fn answer(&mut self, rule: &Rule, value: &[u8], record: u64) -> Result<Made, Code> {
         let text = || std::str::from_utf8(value).map_err(|_| Code::NotUtf8);
         match &rule.action {
@@ -286,12 +217,14 @@ impl Resolver {
                     generalise::generalise(spec, value, out).map_err(|_| Code::NotGeneralisable)
                 })
             }
-            // Scope `record`; the other is never asked of here.
+            // Scope `record`; the others are never asked of here.
             Action::Pseudonym { kind, .. } => {
                 self.normalise(*kind, value)?;
                 self.token(*kind, record)
             }
             Action::Restore { kind } => Ok(self.restore(*kind, text()?)),
+            Action::DateShift { .. } => Err(Code::Internal),
+            Action::Seal { .. } => Err(Code::Internal),
         }
     }
 
@@ -367,6 +300,7 @@ impl Resolver {
             }
             // Normal forms are not kept: few are needed again, and none should lie about.
             let slot = &segment.slots[slot];
+            let subject = self.subject_in(slot);
             let value = segment
                 .scanner
                 .value(segment.raw(slot), slot.shape, scratch);
@@ -376,6 +310,7 @@ impl Resolver {
                 kind,
                 pseudonym,
                 identifier: PlainBuf::new(self.normal.clone()),
+                subject,
             });
         }
         self.absent = absent;

@@ -35,6 +35,8 @@ pub struct FirstSight {
     pub pseudonym: Pseudonym,
     /// The normal form.
     pub identifier: PlainBuf,
+    /// For scope `subject`: whom the record is about, which the pseudonym follows from too.
+    pub subject: Option<(KindId, Pseudonym)>,
 }
 
 /// The link of one process to one vault: leases for the domains it serves, renewed in the background.

@@ -239,6 +239,9 @@ fn seal(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<
         pseudonym: sight.pseudonym,
         // Exposed into the batch that is sealed below.
         identifier: Plain::new(sight.identifier.expose()),
+        subject: sight
+            .subject
+            .map(|(kind, pseudonym)| (&*publisher.kinds.get(kind).name, pseudonym)),
     }));
     let mut envelope = Envelope {
         domain: lease.domain,

@@ -460,6 +460,7 @@ pub fn sights(house: &House, lease: &Lease, numbers: Range<u32>) -> Vec<FirstSig
                 kind,
                 pseudonym: lease.kind(kind).derive(&normal),
                 identifier: PlainBuf::new(normal),
+                subject: None,
             }
         })
         .collect()

@@ -48,6 +48,7 @@ fn encoded(identifiers: &[String]) -> Vec<u8> {
         kind: "subscriber",
         pseudonym: Pseudonym([7; 16]),
         identifier: Plain::new(identifier.as_bytes()),
+        subject: None,
     });
     std::mem::take(&mut *batch::encode_entries(entries))
 }

@@ -67,10 +67,17 @@ pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
                 Scope::Domain if rule.subject => format!("{prefix}_1_… (the subject)"),
                 Scope::Domain => format!("{prefix}_1_…"),
                 Scope::Record => format!("{prefix}_0_… (random)"),
+                Scope::Subject => format!("{prefix}_1_… (another for each subject)"),
             }
         }
         Action::Generalise(how) => generalised(how),
         Action::Restore { kind } => format!("what the client sent ({})", kinds.get(*kind).name),
+        Action::DateShift { days } => {
+            format!("a date up to {days} days away, by the subject")
+        }
+        Action::Seal { kind } => {
+            format!("{}_1_….… (sealed)", kinds.get(*kind).prefix)
+        }
     }
 }
 

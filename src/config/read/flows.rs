@@ -136,6 +136,6 @@ fn identifiable(rule: &Rule) -> bool {
     rule.category.is_some_and(Category::is_identifiable)
         && matches!(
             rule.action,
-            Action::Keep | Action::Mask(_) | Action::Generalise(_)
+            Action::Keep | Action::Mask(_) | Action::Generalise(_) | Action::DateShift { .. }
         )
 }

@@ -14,6 +14,7 @@ mod address;
 mod backend;
 mod bypath;
 mod care;
+mod context;
 mod domain;
 mod doors;
 mod egress;
@@ -67,6 +68,7 @@ pub(super) fn config<'a>(
     };
     let routes = route::all(&root, &names, gateway.as_ref());
     flows::check(&routes, &names, findings);
+    context::check_domains(&routes, &names, findings);
     bypath::check(&root, gateway.as_ref(), &routes, &names.backends);
     if !root.has("gateway") && !root.has("vault") {
         findings.error(

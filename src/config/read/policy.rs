@@ -2,6 +2,7 @@
 
 use super::super::raw::{Place, Table, Text};
 use super::kind::ReadKinds;
+use super::context::{self, Line};
 use super::{Named, doors, plain_name, rule, word};
 use crate::policy::{
     Action, Already, Door, Policy, PolicyError, RecordUnit, Rule, Scope, Unlisted,
@@ -98,6 +99,7 @@ fn read<'a>(
     let places: Vec<_> = tables.iter().map(|t| t.place.clone()).collect();
     let marks: Vec<_> = tables.iter().map(|t| t.place_of("at")).collect();
     let marks_of_rules = marks.clone();
+    let lines: Vec<_> = tables.iter().map(Line::read).collect();
     let rules: Vec<Rule> = tables
         .into_iter()
         .filter_map(|t| rule::read(t, kinds, complete))
@@ -107,7 +109,8 @@ fn read<'a>(
     let restore_place = table.place_of("restore");
     let whole = rules.len() == count && count > 0;
     if whole {
-        one_subject(&rules, &places, &table);
+        let here = table.place_of("unlisted");
+        context::check(&rules, &lines, (record, unlisted, &here), findings);
     }
     let at = name.place.clone();
     table.finish();
@@ -189,7 +192,7 @@ fn idle_restores(
     findings: &super::Findings,
 ) {
     let made = |wanted| {
-        rules.iter().any(|r| matches!(r.action, Action::Pseudonym { kind, scope: Scope::Domain } if kind == wanted))
+        rules.iter().any(|r| matches!(r.action, Action::Pseudonym { kind, scope: Scope::Domain | Scope::Subject } if kind == wanted))
     };
     for (rule, mark) in restore.iter().zip(marks) {
         if let Action::Restore { kind } = rule.action
@@ -212,7 +215,7 @@ fn own_places(rules: &[Rule]) -> Vec<Rule> {
         .filter_map(|rule| match rule.action {
             Action::Pseudonym {
                 kind,
-                scope: Scope::Domain,
+                scope: Scope::Domain | Scope::Subject,
             } => Some(restoring(rule.at.clone(), kind)),
             _ => None,
         })
@@ -278,17 +281,4 @@ fn compile(
         }
     }
     None
-}
-
-fn one_subject(rules: &[Rule], places: &[Place<'_>], table: &Table<'_>) {
-    let mut subjects = rules.iter().zip(places).filter(|(r, _)| r.subject);
-    if let (Some((_, first)), Some((_, second))) = (subjects.next(), subjects.next()) {
-        let hint = format!(
-            "line {} names it already; a record has one subject",
-            first.line()
-        );
-        table
-            .findings()
-            .error(second, "a second place names the subject", hint);
-    }
 }

@@ -4,13 +4,15 @@ use super::super::raw::{Findings, Table, Text};
 use super::kind::ReadKinds;
 use super::{doors, word};
 use crate::config::diagnostic::name_hint;
+use crate::limits;
 use crate::policy::{
     Action, Already, Category, Generalise, Mask, Redact, Rule, Scope, Selector, Special,
 };
-use crate::pseudonym::{Class, KindId};
+use crate::pseudonym::{Class, KindId, Normaliser};
 
-/// What each action may be given beside `at`, `category`, `special`, `action` and `subject`.
-const OPTIONS: [(&str, &[&str]); 7] = [
+/// What each action may be given beside `at`, `category`, `special`, `action`, `subject`
+/// and `date`.
+const OPTIONS: [(&str, &[&str]); 9] = [
     ("keep", &[]),
     ("drop", &[]),
     ("reject", &[]),
@@ -18,9 +20,11 @@ const OPTIONS: [(&str, &[&str]); 7] = [
     ("mask", &["first", "last", "with"]),
     ("pseudonym", &["kind", "scope", "accept", "already"]),
     ("generalise", &["to", "width", "top", "v4", "v6"]),
+    ("date-shift", &["days"]),
+    ("seal", &["kind", "already"]),
 ];
 
-const LATER: [&str; 6] = ["seal", "digits", "like", "date-shift", "scrub", "restore"];
+const LATER: [&str; 4] = ["digits", "like", "scrub", "restore"];
 
 /// Reads one rule; `None` where it has errors.
 pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> Option<Rule> {
@@ -132,18 +136,14 @@ fn action(
             let kind = kind_text.and_then(|t| kind(&t, kinds, complete, findings));
             let scope = match table.text("scope") {
                 None => Some(Scope::Domain),
-                Some(text) if text.value == "subject" => {
-                    findings.error(
-                        &text.place,
-                        "scope `subject` is not in this version",
-                        "write scope = \"record\" (random each time) or leave it out",
-                    );
-                    None
-                }
                 Some(text) => word(
                     &text,
                     "scope",
-                    &[("domain", Scope::Domain), ("record", Scope::Record)],
+                    &[
+                        ("domain", Scope::Domain),
+                        ("subject", Scope::Subject),
+                        ("record", Scope::Record),
+                    ],
                     findings,
                 ),
             };
@@ -153,6 +153,30 @@ fn action(
             })
         }
         "generalise" => generalise(table).map(Action::Generalise),
+        "date-shift" => {
+            let (least, most) = (limits::SHIFT_DAYS_LEAST, limits::SHIFT_DAYS_MOST);
+            let days = match table.has("days") {
+                true => table.integer("days", least.into()..=most.into())?,
+                false => limits::SHIFT_DAYS.into(),
+            };
+            Some(Action::DateShift {
+                days: u16::try_from(days).ok()?,
+            })
+        }
+        "seal" => {
+            let text = table.require("kind", table.text("kind"), "kind = \"sealed\"")?;
+            let kind = kind(&text, kinds, complete, findings)?;
+            let known = kinds.kinds.get(kind);
+            if known.class != Class::Object || known.normaliser != Normaliser::Text {
+                findings.error(
+                    &text.place,
+                    format!("keys cannot be kept under kind `{}`", known.name),
+                    "name a kind of their own: [kind.sealed] with class = \"object\", prefix = \"sea\", normaliser = \"text\"",
+                );
+                return None;
+            }
+            Some(Action::Seal { kind })
+        }
         later if LATER.contains(&later) => {
             let hint = if later == "restore" {
                 "restore places stand in the policy's own list: restore = [{ at = \"…\", kind = \"…\" }]"
@@ -290,10 +314,12 @@ fn misplaced(table: &Table<'_>, action: &Text<'_>) {
         }
         return;
     };
+    let mut said: Vec<&str> = Vec::new();
     for (other, options) in OPTIONS {
         for option in options {
             table.get(option);
-            if table.has(option) && !own.contains(option) {
+            if table.has(option) && !own.contains(option) && !said.contains(option) {
+                said.push(option);
                 let message = format!(
                     "`{option}` belongs to action `{other}`, not to `{}`",
                     action.value
@@ -339,7 +365,7 @@ fn check_pseudonym(
                 "pseudonyms of `{}` can be undone by counting: whoever knows how common each value is knows which is which (GDPR recital 26)",
                 kind.name
             ),
-            "write scope = \"record\", or accept = \"frequency\" if group-by needs it",
+            "write scope = \"subject\" or \"record\", or accept = \"frequency\" if group-by needs it",
         );
     }
     if accept && !countable {

@@ -7,7 +7,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-mod date;
+use super::date;
+
 mod number;
 mod postcode;
 

@@ -88,10 +88,15 @@ fn prepare(
             // Exposed to be derived from again, and to be sealed.
             let identifier = entry.identifier.expose();
             let again = settings.normaliser.normalise(identifier, &mut normal);
-            if again.is_err()
-                || normal.as_slice() != identifier
-                || keys.kind(kind).derive(identifier) != entry.pseudonym
-            {
+            let derived = match entry.subject {
+                None => keys.kind(kind).derive(identifier),
+                Some((of, subject)) => {
+                    let of = vault.kinds.find(of).ok_or(Refusal::RecordMismatch)?;
+                    let key = keys.kind(kind);
+                    key.derive_within(keys.kind(of), &subject, identifier)
+                }
+            };
+            if again.is_err() || normal.as_slice() != identifier || derived != entry.pseudonym {
                 return Err(Refusal::RecordMismatch);
             }
             Ok(sealer.seal(&entry.pseudonym, settings, identifier))

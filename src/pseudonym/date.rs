@@ -37,7 +37,8 @@ pub(super) fn parse(value: &str) -> Option<Date> {
     })
 }
 
-fn days(year: u16, month: u16) -> u16 {
+/// Days of a month, which is one of 1 to 12.
+pub(super) fn days(year: u16, month: u16) -> u16 {
     match month {
         2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
             29
@@ -48,7 +49,8 @@ fn days(year: u16, month: u16) -> u16 {
     }
 }
 
-fn is_time(time: &str) -> bool {
+/// What may stand behind a date's `T`.
+pub(super) fn is_time(time: &str) -> bool {
     let clock = match time.find(['Z', 'z', '+', '-']) {
         Some(at) => {
             let zone = &time[at..];
@@ -81,12 +83,13 @@ fn is_time(time: &str) -> bool {
     hour_and_minute && seconds && parts.next().is_none()
 }
 
-fn below(text: &str, bound: u16) -> bool {
+/// Two digits, of a number below this one.
+pub(super) fn below(text: &str, bound: u16) -> bool {
     number(text, 2).is_some_and(|number| number < bound)
 }
 
 /// Exactly `width` ASCII digits.
-fn number(text: &str, width: usize) -> Option<u16> {
+pub(super) fn number(text: &str, width: usize) -> Option<u16> {
     let is_right = text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit());
     is_right.then(|| text.parse().ok()).flatten()
 }
