@@ -13,6 +13,7 @@ use cryptonym::format::places::{Places, Writing};
 use cryptonym::policy::{
     Action, Already, Policy, RecordUnit, Rule, RuleId, Scope, Selector, Unlisted,
 };
+use cryptonym::pseudonym::seal::{SealKey, halves};
 use cryptonym::pseudonym::shift::{Offset, fuzz_date, shift};
 use cryptonym::pseudonym::{Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym};
 use cryptonym::rewrite::head::Head;
@@ -25,9 +26,12 @@ use proptest::prelude::*;
 mod support {
     pub mod corpus;
     pub mod installation;
+    pub mod leak;
     pub mod reveal;
     pub mod sink;
 }
+use support::installation::{HOST, Installation};
+use support::leak::{self, LeakSearch};
 
 const SUBSCRIBER: KindId = KindId(0);
 const ETHNICITY: KindId = KindId(1);
@@ -209,17 +213,16 @@ fn member() -> impl Strategy<Value = Members> {
     let seen = "20(0[0-9]|2[0-6])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T07:30:00Z|)";
     let born = "19[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])";
     let eth = "(White|Mixed|Asian|Not stated)";
-    ((1..4u8), seen, born, eth, any::<bool>())
-        .prop_flat_map(|(id, seen, born, eth, empty)| {
-            Just(vec![
-                ("id", format!("SUB-{id}")),
-                ("n", "1.50".to_owned()),
-                ("seen", seen),
-                ("born", if empty { String::new() } else { born }),
-                ("eth", eth),
-            ])
-            .prop_shuffle()
-        })
+    ((1..4u8), seen, born, eth, any::<bool>()).prop_flat_map(|(id, seen, born, eth, empty)| {
+        Just(vec![
+            ("id", format!("SUB-{id}")),
+            ("n", "1.50".to_owned()),
+            ("seen", seen),
+            ("born", if empty { String::new() } else { born }),
+            ("eth", eth),
+        ])
+        .prop_shuffle()
+    })
 }
 
 /// The same records in one format; columns of rows stand in the first record's order.
@@ -239,7 +242,9 @@ fn body(format: Format, records: &[Members]) -> String {
         all.join("\n") + "\n"
     };
     let object = |record: &Members| {
-        let members = record.iter().map(|(name, value)| format!("\"{name}\":\"{value}\""));
+        let members = record
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":\"{value}\""));
         format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     };
     let objects: Vec<_> = records.iter().map(object).collect();
@@ -250,7 +255,9 @@ fn body(format: Format, records: &[Members]) -> String {
         Format::Tsv { .. } => rows("\t"),
         Format::Form => {
             let pairs = records[0].iter();
-            let pairs: Vec<_> = pairs.map(|(n, v)| format!("{n}={}", v.replace(' ', "+"))).collect();
+            let pairs: Vec<_> = pairs
+                .map(|(n, v)| format!("{n}={}", v.replace(' ', "+")))
+                .collect();
             pairs.join("&")
         }
     }
@@ -385,7 +392,11 @@ fn formats_07_a_record_that_names_no_subject_or_two_is_refused_where_a_value_ask
         // A good record before it, so that an offset means something.
         let body = format!("{{\"id\":\"SUB-9\",\"eth\":\"White\"}}\n{line}\n");
         let fault = ndjson(&keeper, rules(), &body).expect_err(line);
-        assert_eq!((fault.code, fault.place.as_deref()), (code, Some(place)), "{line}");
+        assert_eq!(
+            (fault.code, fault.place.as_deref()),
+            (code, Some(place)),
+            "{line}"
+        );
         assert!(fault.offset > Some(30), "{line}");
     }
     // The same subject in two spellings, and as its own pseudonym, is one.
@@ -398,7 +409,11 @@ fn formats_07_a_record_that_names_no_subject_or_two_is_refused_where_a_value_ask
     ] {
         let out = ndjson(&keeper, rules(), &line).expect(&line);
         let asks = line.contains("2026-10-04");
-        assert_eq!(out.contains(&keeper.date("SUB-1", "2026-10-04")), asks, "{out}");
+        assert_eq!(
+            out.contains(&keeper.date("SUB-1", "2026-10-04")),
+            asks,
+            "{out}"
+        );
     }
 }
 
@@ -448,7 +463,11 @@ fn formats_07_another_subject_another_pseudonym_and_each_has_its_record() {
     let line = format!("{{\"eth\":\"{}\"}}\n", made[0]);
     let kept = ndjson(&keeper, vec![subject("$.id"), passes], &line);
     assert_eq!(kept.unwrap(), line);
-    let refused = ndjson(&keeper, rules(), &format!("{{\"id\":\"SUB-1\",\"eth\":\"{}\"}}", made[0]));
+    let refused = ndjson(
+        &keeper,
+        rules(),
+        &format!("{{\"id\":\"SUB-1\",\"eth\":\"{}\"}}", made[0]),
+    );
     assert_eq!(refused.unwrap_err().code, Code::AlreadyPseudonym);
 }
 
@@ -481,11 +500,17 @@ fn formats_07_all_places_of_a_head_are_one_record() {
         let mut head = Head::default();
         for (at, text) in texts {
             let places = Places::new(Writing::Field, vec![(0, text.len(), id(at))]);
-            head.look(Box::new(places), text.as_bytes().to_vec()).unwrap();
+            head.look(Box::new(places), text.as_bytes().to_vec())
+                .unwrap();
         }
         let answered = head.answer(job(&keeper, &policy, Format::Json), None, 4096)?;
         let (texts, ..) = run(answered.durable())?;
-        Ok::<_, Fault>(texts.into_iter().map(|t| String::from_utf8(t).unwrap()).collect::<Vec<_>>())
+        Ok::<_, Fault>(
+            texts
+                .into_iter()
+                .map(|t| String::from_utf8(t).unwrap())
+                .collect::<Vec<_>>(),
+        )
     };
     let out = looked(&[
         ("header:seen", "2026-10-04"),
@@ -502,7 +527,11 @@ fn formats_07_all_places_of_a_head_are_one_record() {
             keeper.date("SUB-1", "19840517"),
         ]
     );
-    let two = looked(&[("header:id", "SUB-1"), ("cookie:id", "SUB-2"), ("cookie:eth", "x")]);
+    let two = looked(&[
+        ("header:id", "SUB-1"),
+        ("cookie:id", "SUB-2"),
+        ("cookie:eth", "x"),
+    ]);
     assert_eq!(two.unwrap_err().code, Code::TwoSubjects);
     let none = looked(&[("cookie:eth", "White")]);
     assert_eq!(none.unwrap_err().code, Code::NoSubject);
@@ -511,6 +540,293 @@ fn formats_07_all_places_of_a_head_are_one_record() {
 #[test]
 fn formats_07_every_seed_of_a_date_is_survived() {
     support::corpus::replay("dates", fuzz_date, 8);
+}
+
+// --- sealed values --------------------------------------------------------------------------
+
+const SEALED: KindId = KindId(2);
+
+fn sealing(at: &str) -> Rule {
+    rule(at, Action::Seal { kind: SEALED })
+}
+
+/// Opens a sealed text with what the vault was told.
+fn open(keeper: &TestKeeper, place: &str, text: &str) -> String {
+    let (head, sealed) = halves(text).unwrap();
+    let key = cryptonym::pseudonym::text::parse(head.as_bytes()).unwrap();
+    let sights = keeper.sights.lock().unwrap();
+    let mut sights = sights.iter().filter(|sight| sight.kind == SEALED);
+    let sight = sights.find(|sight| sight.pseudonym == key.pseudonym);
+    let key = SealKey::of_identifier(sight.unwrap().identifier.expose()).unwrap();
+    let value = key.open("sealed", place, sealed).unwrap();
+    String::from_utf8(value.to_vec()).unwrap()
+}
+
+#[test]
+fn formats_07_what_is_sealed_opens_with_the_key_of_its_record_alone() {
+    let keeper = TestKeeper::new();
+    let rules = || {
+        vec![
+            sealing("$.note"),
+            sealing("$.plan"),
+            rule("$.n", Action::Keep),
+        ]
+    };
+    let body = "{\"note\":\"a \\u00e9\\\"b\",\"plan\":[1,{\"x\":2}],\"n\":1}\n\
+                {\"note\":12.50,\"plan\":true}\n{\"note\":null,\"plan\":\"\"}\n";
+    let out = ndjson(&keeper, rules(), body).unwrap();
+    let lines: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let text = |line: usize, name: &str| lines[line][name].as_str().unwrap();
+    for (line, name, value) in [
+        (0, "note", "a é\"b"),
+        (0, "plan", "[1,{\"x\":2}]"),
+        (1, "note", "12.50"),
+        (1, "plan", "true"),
+    ] {
+        assert_eq!(open(&keeper, &format!("$.{name}"), text(line, name)), value);
+    }
+    assert_eq!(out.lines().nth(2), Some("{\"note\":null,\"plan\":\"\"}"));
+    // One key a record, and another one for the next; none where nothing was sealed.
+    let head = |line, name| halves(text(line, name)).unwrap().0;
+    assert_eq!(head(0, "note"), head(0, "plan"));
+    assert_ne!(head(0, "note"), head(1, "note"));
+    assert_eq!(keeper.sights.lock().unwrap().len(), 2);
+    // Lengths are alike, but for powers of two.
+    assert_eq!(text(0, "note").len(), text(1, "plan").len());
+
+    // A sealed value that comes again, and a pseudonym, are refused, unless the rule lets them pass.
+    let again = format!("{{\"note\":\"{}\"}}\n", text(0, "note"));
+    let refused = ndjson(&keeper, rules(), &again).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.place.as_deref()),
+        (Code::AlreadyPseudonym, Some("$.note"))
+    );
+    let keeping = Rule {
+        already: Already::Keep,
+        ..sealing("$.note")
+    };
+    assert_eq!(
+        ndjson(&keeper, vec![keeping.clone()], &again).unwrap(),
+        again
+    );
+    for near in [
+        head(0, "note").to_owned(),
+        keeper.plain(SUBSCRIBER, "SUB-1"),
+    ] {
+        let body = format!("{{\"note\":\"{near}\"}}\n");
+        let refused = ndjson(&keeper, vec![keeping.clone()], &body).unwrap_err();
+        assert_eq!(refused.code, Code::AlreadyPseudonym, "{near}");
+    }
+    // In rows and in a form it is a word that needs no quotes.
+    for (format, body) in [
+        (Format::Csv(Dialect::default()), "n,note\n1,\"a,b\"\n"),
+        (Format::Tsv { header: true }, "n\tnote\n1\ta,b\n"),
+        (Format::Form, "n=1&note=a%2Cb"),
+    ] {
+        let policy = policy(vec![sealing("$.note"), sealing("form:note")]);
+        let out = rewrite(job(&keeper, &policy, format), body.as_bytes(), &[3, 4]).unwrap();
+        let text = out.trim_end().rsplit([',', '\t', '=']).next().unwrap();
+        let place = if format == Format::Form {
+            "form:note"
+        } else {
+            "$.note"
+        };
+        assert_eq!(open(&keeper, place, text.trim_matches('"')), "a,b");
+    }
+}
+
+// --- a real gateway and a real vault --------------------------------------------------------
+
+fn installation(sink: &support::sink::Sink) -> Installation {
+    Installation::start(&format!(
+        r#"
+[backend.lake]
+urls = ["http://{}"]
+region = "GB"
+[kind.sealed]
+class = "object"
+prefix = "sea"
+[[route]]
+name = "in"
+host = "{HOST}"
+path = "/v1"
+methods = ["POST"]
+backend = "lake"
+domain = "improvement"
+request = "p"
+[policy.p]
+rules = [
+  {{ at = "$.seen", category = "test", action = "date-shift", days = 90 }},
+  {{ at = "$.eth", category = "identity", special = "ethnicity", action = "pseudonym", kind = "ethnicity", scope = "subject" }},
+  {{ at = "$.id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true }},
+  {{ at = "$.note", category = "test", special = "health", action = "seal", kind = "sealed" }},
+]
+"#,
+        sink.address
+    ))
+}
+
+fn post(installation: &Installation, body: &str) -> (u16, String) {
+    let mut client = installation.client();
+    run(async {
+        let request = http::Request::post("/v1")
+            .header("content-type", "application/x-ndjson")
+            .body(bytes::Bytes::from(body.to_owned()));
+        let answer = client.send(request.unwrap()).await.unwrap();
+        (answer.status, answer.text())
+    })
+}
+
+#[test]
+fn formats_07_through_a_real_gateway_and_back_through_a_real_vault() {
+    let sink = support::sink::Sink::start();
+    let mut installation = installation(&sink);
+    let body = "{\"seen\":\"2026-10-04\",\"eth\":\"Mixed canary-1\",\"note\":\"canary-2 at night\",\"id\":\"SUB-00000001\"}\n\
+                {\"id\":\"SUB-00000001\",\"seen\":\"2026-10-14T07:30:00Z\",\"eth\":\"Mixed canary-1\"}\n\
+                {\"id\":\"SUB-00000002\",\"seen\":\"2026-10-04\",\"eth\":\"Mixed canary-1\",\"note\":\"x\"}\n";
+    assert_eq!(post(&installation, body).0, 200);
+    let arrived = sink.take().remove(0).bytes;
+    let rows: Vec<serde_json::Value> = String::from_utf8(arrived.clone())
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let text = |row: usize, name: &str| rows[row][name].as_str().unwrap().to_owned();
+
+    // Ten days apart before, ten days apart now; never where they were.
+    let day = |text: &str| {
+        let form = time::macros::format_description!("[year]-[month]-[day]");
+        time::Date::parse(&text[..10], form)
+            .unwrap()
+            .to_julian_day()
+    };
+    assert_eq!(day(&text(1, "seen")) - day(&text(0, "seen")), 10);
+    assert!(text(1, "seen").ends_with("T07:30:00Z"));
+    for row in [0, 2] {
+        let moved = (day(&text(row, "seen")) - day("2026-10-04")).abs();
+        assert!((1..=90).contains(&moved), "{moved}");
+    }
+    assert_eq!(text(0, "eth"), text(1, "eth"));
+    assert_ne!(text(0, "eth"), text(2, "eth"));
+
+    // The vault gives back what the two people ask for.
+    let (note, other) = (text(0, "note"), text(2, "note"));
+    let key = |note: &str| halves(note).unwrap().0.to_owned();
+    let asked = [text(0, "eth"), text(2, "eth"), text(0, "id"), key(&note)];
+    let revealed = support::reveal::reveal(&installation, &asked);
+    assert_eq!(revealed[&asked[0]], "Mixed canary-1");
+    assert_eq!(revealed[&asked[1]], "Mixed canary-1");
+    assert_eq!(revealed[&asked[2]], "SUB-00000001");
+    let keys = serde_json::json!([{
+        "pseudonym": asked[3], "kind": "sealed", "identifier": revealed[&asked[3]],
+    }]);
+    let file = installation.folder().join("keys.json");
+    std::fs::write(&file, keys.to_string()).unwrap();
+    let open = |at: &str, sealed: &str| {
+        let keys = file.to_str().unwrap();
+        installation.cryptonym(&["reveal", "open", "--at", at, "--keys", keys, sealed])
+    };
+    assert_eq!(open("$['note']", &note).stdout, "canary-2 at night\n");
+    for (at, sealed, why) in [
+        ("$.other", &note, "does not open"),
+        ("$.note", &other, "its key is not among those given"),
+        ("note", &note, "--at"),
+    ] {
+        let ended = open(at, sealed);
+        assert!(
+            !ended.success && ended.stderr.contains(why),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains(&revealed[&asked[3]]));
+    }
+
+    // The same again is known durable, but for the keys, which are always new.
+    assert_eq!(post(&installation, body).0, 200);
+    let again = String::from_utf8(sink.take().remove(0).bytes).unwrap();
+    assert!(again.contains(&text(0, "eth")) && again.contains(&text(2, "seen")));
+    assert!(!again.contains(&key(&note)));
+    let page = installation.metrics("vault");
+    let kept = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{page}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    // Two subjects, two of scope subject, two and two keys.
+    assert_eq!(kept("cryptonym_vault_records_new_total"), "8");
+    let gateway = installation.metrics("gateway");
+    for action in ["date-shift", "seal"] {
+        let line = gateway
+            .lines()
+            .find(|l| l.contains(&format!("action=\"{action}\"")));
+        let wanted = if action == "seal" { " 4" } else { " 6" };
+        assert!(line.is_some_and(|l| l.ends_with(wanted)), "{line:?}");
+    }
+
+    // A record that names nobody leaves nothing.
+    let (status, problem) = post(&installation, "{\"seen\":\"2026-10-04\"}\n");
+    assert_eq!(status, 422);
+    assert!(
+        problem.contains("no-subject") && problem.contains("$.seen"),
+        "{problem}"
+    );
+    assert!(sink.take().is_empty());
+
+    // Neither process has written a value or a key anywhere.
+    installation.stop();
+    std::fs::remove_file(&file).unwrap();
+    let search = LeakSearch::new(["canary-1", "canary-2", revealed[&asked[3]].as_str()]);
+    leak::prove();
+    let leaks = search.look(installation.folder());
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+#[test]
+fn formats_07_check_says_what_the_backend_sees() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, GOOD).unwrap();
+    let check = |more: &[&str]| {
+        let mut command = support::installation::executable();
+        command.args(["check", "--no-files", "--color", "never", "--config"]);
+        let out = command.arg(&file).args(more).output().unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        String::from_utf8(out.stdout).unwrap()
+    };
+    // Lines are broken where they are long.
+    let page = check(&[]).split_whitespace().collect::<Vec<_>>().join(" ");
+    for seen in [
+        "eth_1_… (another for each subject)",
+        "a date up to 183 days away, by the subject",
+        "sea_1_….… (sealed)",
+        "sealed under a key for each record",
+        "whoever knows one true date",
+    ] {
+        assert!(page.contains(seen), "{seen}: {page}");
+    }
+    assert!(!page.contains("undone by counting"), "{page}");
+    let json: serde_json::Value = serde_json::from_str(&check(&["--json"])).unwrap();
+    let rules = json["policies"][0]["rules"].as_array().unwrap();
+    assert_eq!(rules[2]["action"], "date-shift");
+    assert_eq!(rules[3]["backend_sees"], "sea_1_….… (sealed)");
+    let record = check(&["--explain"]);
+    for said in [
+        "dates moved by up to 183 days",
+        "values sealed (AES-256-GCM)",
+        "another for each subject",
+    ] {
+        assert!(record.contains(said), "{said}: {record}");
+    }
 }
 
 // --- what `check` says ----------------------------------------------------------------------
@@ -588,9 +904,14 @@ fn formats_07_the_three_actions_are_read() {
     assert!(policy.wants_subject);
     // A name that says date and is none; several places of one kind.
     for (from, to) in [
-        ("\"$.update\", category = \"test\"", "\"$.update_time\", category = \"test\", date = false"),
-        ("\"$.born\", category = \"identity\", action = \"generalise\", to = \"year\"",
-         "\"$.subscriber\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true"),
+        (
+            "\"$.update\", category = \"test\"",
+            "\"$.update_time\", category = \"test\", date = false",
+        ),
+        (
+            "\"$.born\", category = \"identity\", action = \"generalise\", to = \"year\"",
+            "\"$.subscriber\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true",
+        ),
     ] {
         assert!(GOOD.contains(from));
         let loaded = parse(&GOOD.replace(from, to)).unwrap_or_else(|found| panic!("{found:#?}"));
@@ -602,25 +923,150 @@ fn formats_07_the_three_actions_are_read() {
 fn formats_07_what_cannot_be_kept_is_refused_with_line_column_and_hint() {
     let shifted = "{ at = \"$.seen\", category = \"test\", action = \"date-shift\" }";
     for (from, to, line, column, message, hint) in [
-        (", subject = true },\n  { at = \"$.eth\"", " },\n  { at = \"$.eth\"", 34, 79, "no rule says where that stands", "subject = true"),
-        ("at = \"$.id\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true },\n  { at = \"$.eth\"",
-         "at = \"query:id\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true },\n  { at = \"$.eth\"", 34, 79, "no rule says where that stands", "`query:id` (line 33)"),
-        ("[policy.p]\nunlisted = \"reject\"", "[policy.p]\nrecord = \"unbounded\"", 34, 79, "leaves before it is whole", "record = \"auto\""),
-        ("unlisted = \"reject\"", "unlisted = \"keep\"", 31, 12, "one true date gives all away", "reject"),
-        ("$.update", "$.updated_at", 37, 59, "`$.updated_at` shows a true date", "date = false"),
-        ("action = \"keep\" }", "action = \"keep\", date = true }", 37, 55, "shows a true date", "line 35"),
-        ("to = \"year\"", "to = \"month\"", 38, 57, "`$.born` shows a true date", "generalise to year"),
-        (shifted, "{ at = \"$.seen\", category = \"test\", action = \"date-shift\", date = false }", 35, 48, "says that there is none", "remove `date`"),
-        (shifted, "{ at = \"$.seen\", category = \"test\", action = \"date-shift\", days = 3 }", 35, 69, "", "7"),
-        ("{ at = \"$.update\", category = \"test\", action = \"keep\" }", "{ at = \"$.update\", category = \"test\", action = \"date-shift\", days = 30 }", 37, 50, "different numbers of days", "days = 183, as in line 35"),
-        ("days = 183", "days = 30", 29, 11, "up to 30 days here and 183 on route `in`", "same `days`"),
-        ("kind = \"sealed\"", "kind = \"subscriber\"", 36, 65, "keys cannot be kept under kind `subscriber`", "[kind.sealed]"),
-        (", kind = \"sealed\"", "", 36, 3, "has no `kind`", "kind = \"sealed\""),
-        ("action = \"keep\" }", "action = \"keep\", days = 9 }", 37, 70, "`days` belongs to action `date-shift`", "remove it"),
-        ("{ at = \"$.update\", category = \"test\", action = \"keep\" }", "{ at = \"$.mail\", category = \"contact\", action = \"pseudonym\", kind = \"email\", subject = true }", 37, 90, "a second kind names the subject", "line 33"),
-        ("scope = \"subject\"", "scope = \"subject\", accept = \"frequency\"", 34, 138, "no such risk", "remove it"),
-        ("region = \"GB\"", "region = \"US\"", 35, 3, "may not go to region US", "pseudonyms"),
-        ("domain = \"study\"\nrequest = \"q\"", "purpose = \"research\"\nrequest = \"q\"", 29, 11, "no `domain`", "domain ="),
+        (
+            ", subject = true },\n  { at = \"$.eth\"",
+            " },\n  { at = \"$.eth\"",
+            34,
+            74,
+            "no rule says where that stands",
+            "subject = true",
+        ),
+        (
+            "at = \"$.id\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true },\n  { at = \"$.eth\"",
+            "at = \"query:id\", category = \"identity\", action = \"pseudonym\", kind = \"subscriber\", subject = true },\n  { at = \"$.eth\"",
+            34,
+            74,
+            "no rule says where that stands",
+            "`query:id` (line 33)",
+        ),
+        (
+            "[policy.p]\nunlisted = \"reject\"",
+            "[policy.p]\nrecord = \"unbounded\"",
+            34,
+            74,
+            "leaves before it is whole",
+            "record = \"auto\"",
+        ),
+        (
+            "unlisted = \"reject\"",
+            "unlisted = \"keep\"",
+            31,
+            12,
+            "one true date gives all away",
+            "reject",
+        ),
+        (
+            "$.update",
+            "$.updated_at",
+            37,
+            54,
+            "`$.updated_at` shows a true date",
+            "date = false",
+        ),
+        (
+            "action = \"keep\" }",
+            "action = \"keep\", date = true }",
+            37,
+            50,
+            "shows a true date",
+            "line 35",
+        ),
+        (
+            "to = \"year\"",
+            "to = \"month\"",
+            38,
+            52,
+            "`$.born` shows a true date",
+            "generalise to year",
+        ),
+        (
+            shifted,
+            "{ at = \"$.seen\", category = \"test\", action = \"date-shift\", date = false }",
+            35,
+            48,
+            "says that there is none",
+            "remove `date`",
+        ),
+        (
+            shifted,
+            "{ at = \"$.seen\", category = \"test\", action = \"date-shift\", days = 3 }",
+            35,
+            69,
+            "",
+            "7",
+        ),
+        (
+            "{ at = \"$.update\", category = \"test\", action = \"keep\" }",
+            "{ at = \"$.update\", category = \"test\", action = \"date-shift\", days = 30 }",
+            37,
+            50,
+            "different numbers of days",
+            "days = 183, as in line 35",
+        ),
+        (
+            "days = 183",
+            "days = 30",
+            29,
+            11,
+            "up to 30 days here and 183 on route `in`",
+            "same `days`",
+        ),
+        (
+            "kind = \"sealed\"",
+            "kind = \"subscriber\"",
+            36,
+            63,
+            "keys cannot be kept under kind `subscriber`",
+            "[kind.sealed]",
+        ),
+        (
+            ", kind = \"sealed\"",
+            "",
+            36,
+            3,
+            "has no `kind`",
+            "kind = \"sealed\"",
+        ),
+        (
+            "action = \"keep\" }",
+            "action = \"keep\", days = 9 }",
+            37,
+            65,
+            "`days` belongs to action `date-shift`",
+            "remove it",
+        ),
+        (
+            "{ at = \"$.update\", category = \"test\", action = \"keep\" }",
+            "{ at = \"$.mail\", category = \"contact\", action = \"pseudonym\", kind = \"email\", subject = true }",
+            37,
+            90,
+            "a second kind names the subject",
+            "line 33",
+        ),
+        (
+            "scope = \"subject\"",
+            "scope = \"subject\", accept = \"frequency\"",
+            34,
+            135,
+            "no such risk",
+            "remove it",
+        ),
+        (
+            "region = \"GB\"",
+            "region = \"US\"",
+            35,
+            3,
+            "may not go to region US",
+            "pseudonyms",
+        ),
+        (
+            "domain = \"study\"\nrequest = \"q\"",
+            "purpose = \"research\"\nrequest = \"q\"",
+            29,
+            11,
+            "no `domain`",
+            "domain =",
+        ),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);

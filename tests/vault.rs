@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use cryptonym::error::Code;
 use cryptonym::limits;
 use cryptonym::pseudonym::{DomainKey, KindId, Pseudonym};
-use cryptonym::secret::Plain;
+use cryptonym::secret::{Plain, PlainBuf};
+use cryptonym::vault_link::FirstSight;
 use cryptonym::vault_link::client::CallError;
 use cryptonym::wire::batch::{self, Entry, Envelope, associated_data};
 use cryptonym::wire::control::{
@@ -128,6 +129,34 @@ async fn path_07_a_false_name_and_a_copied_batch_are_refused() {
         "record-mismatch"
     );
     assert_eq!(house.events("mismatch-alarm"), 4);
+}
+
+/// Scope `subject`: a pseudonym follows from its record's subject too, and the vault derives it so.
+#[tokio::test(flavor = "multi_thread")]
+async fn formats_07_a_false_subject_is_refused() {
+    let house = House::new();
+    let _vault = house.start_vault();
+    let link = house.link().await;
+    let lease = link.lease(IMPROVEMENT).unwrap();
+    let (of, kind) = (house.kind("subscriber"), house.kind("kit"));
+    let subject = |name: &[u8]| lease.kind(of).derive(name);
+    let sight = |named: Option<(KindId, Pseudonym)>| {
+        let whose = subject(b"SUB-00000001");
+        let key = lease.kind(kind);
+        vec![FirstSight {
+            kind,
+            pseudonym: key.derive_within(lease.kind(of), &whose, b"KIT-0A1B2C3D"),
+            identifier: PlainBuf::new(b"KIT-0A1B2C3D".to_vec()),
+            subject: named,
+        }]
+    };
+    let (right, wrong) = (subject(b"SUB-00000001"), subject(b"SUB-00000002"));
+    for false_name in [None, Some((of, wrong)), Some((kind, right))] {
+        let refused = lease.make_durable(sight(false_name)).await.unwrap_err();
+        assert_eq!(refused.code, Code::VaultRefused, "{false_name:?}");
+    }
+    assert_eq!(house.events("mismatch-alarm"), 3);
+    lease.make_durable(sight(Some((of, right)))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use crate::wire::text::Hex;
 mod ask;
 mod decide;
 mod fetch;
+mod open;
 mod show;
 
 #[derive(clap::Args)]
@@ -42,6 +43,8 @@ enum Command {
     Refuse(Decide),
     /// Fetch the result of one's own approved reveal (role investigator)
     Fetch(One),
+    /// Open sealed values with the keys that a reveal has given; asks nobody
+    Open(Open),
 }
 
 #[derive(clap::Args)]
@@ -87,6 +90,26 @@ struct One {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cryptonym reveal fetch 6f0c… --as i.okafor --json | \\
+      cryptonym reveal open --at '$.note' sea_1_….…")]
+struct Open {
+    /// The place at which the values were sealed, as the policy writes it
+    #[arg(long, value_name = "PLACE")]
+    at: String,
+    /// What `reveal fetch --json` has printed; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    keys: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Sealed values, as they stand in the data; the part before the dot is the key's pseudonym
+    #[arg(required = true, value_name = "SEALED")]
+    sealed: Vec<String>,
+}
+
+#[derive(clap::Args)]
 struct Decide {
     /// The reveal's id
     #[arg(value_name = "ID", value_parser = parse_id)]
@@ -103,6 +126,7 @@ struct Decide {
 
 pub fn run(args: Args, config: &Path) -> Exit {
     let plain = match &args.command {
+        Command::Open(args) => return open::run(args),
         Command::Request(args) => &args.plain,
         Command::List(plain) => plain,
         Command::Show(args) | Command::Fetch(args) => &args.plain,
@@ -122,6 +146,7 @@ pub fn run(args: Args, config: &Path) -> Exit {
             Command::Approve(args) => decide::run(&client, &out, args, true).await,
             Command::Refuse(args) => decide::run(&client, &out, args, false).await,
             Command::Fetch(args) => fetch::run(&client, &out, args.id, args.plain.json).await,
+            Command::Open(args) => open::run(&args),
         }
     })
 }

@@ -312,7 +312,7 @@ fn kind_field(kind: &Kind) -> Box<[u8]> {
 
 /// The length that stands before a field.
 #[inline]
-fn length(field: &[u8]) -> [u8; 4] {
+pub(super) fn length(field: &[u8]) -> [u8; 4] {
     u32::try_from(field.len())
         .expect("no value is longer than limits::VALUE")
         .to_be_bytes()

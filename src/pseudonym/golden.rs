@@ -5,6 +5,8 @@
 //! invisible characters can be written.
 
 use super::generalise::{Generalise, generalise};
+use super::seal::SealKey;
+use super::shift::{Offset, shift};
 use super::{Class, DomainKey, Kind, Normaliser, NotNormal, TextForm, mask, text, token};
 use crate::secret::Key32;
 
@@ -137,6 +139,81 @@ fn every_token_in_the_document_holds() {
         );
         assert_eq!(format!("`{written}`"), row[3], "{row:?}");
     }
+}
+
+#[test]
+fn formats_07_every_pseudonym_within_a_subject_in_the_document_holds() {
+    let rows = rows(&[
+        "kind",
+        "prefix",
+        "normal form",
+        "subject's kind",
+        "subject",
+        "pseudonym",
+    ]);
+    assert!(rows.len() >= 4);
+    let of_kind = |name: &str, prefix: &str| {
+        let kind = kind(Normaliser::parse(name).unwrap(), prefix);
+        key().kind(&kind)
+    };
+    for row in &rows {
+        let (own, of) = (of_kind(&row[0], &row[1]), of_kind(&row[3], "of"));
+        let subject = of.derive(json(&row[4]).as_bytes());
+        let made = own.derive_within(&of, &subject, json(&row[2]).as_bytes());
+        let mut written = String::new();
+        own.write(&made, &mut written);
+        assert_eq!(format!("`{written}`"), row[5], "{row:?}");
+    }
+}
+
+#[test]
+fn formats_07_every_shifted_date_in_the_document_holds() {
+    let header = [
+        "kind",
+        "subject",
+        "days",
+        "moved by",
+        "value",
+        "the backend sees",
+    ];
+    let rows = rows(&header);
+    assert!(rows.len() >= 10);
+    for row in &rows {
+        let kind = kind(Normaliser::parse(&row[0]).unwrap(), "of");
+        let draw = key().kind(&kind).draw(json(&row[1]).as_bytes());
+        let offset = Offset::of(&draw, row[2].parse().unwrap());
+        assert_eq!(offset.days().to_string(), row[3], "{row:?}");
+        let mut out = String::new();
+        let done = shift(offset, &json(&row[4]), &mut out);
+        let expected = match row[5].as_str() {
+            "not-a-date" => None,
+            date => Some(json(date)),
+        };
+        assert_eq!(done.is_ok().then_some(out), expected, "{row:?}");
+    }
+}
+
+#[test]
+fn formats_07_every_sealed_value_in_the_document_holds() {
+    let rows = rows(&["kind", "place", "number", "value", "sealed"]);
+    assert!(rows.len() >= 3);
+    let bytes = std::array::from_fn(|at| 0x60 + at as u8);
+    let mut sealing = SealKey::new(Key32::new(bytes));
+    for row in &rows {
+        let (place, value) = (json(&row[1]), json(&row[3]));
+        let mut out = String::new();
+        sealing
+            .seal(&row[0], &place, value.as_bytes(), &mut out)
+            .unwrap();
+        assert_eq!(format!("`{}`", &out[1..]), row[4], "{row:?}");
+        let opened = sealing.open(&row[0], &place, &out[1..]).unwrap();
+        assert_eq!(&**opened, value.as_bytes());
+    }
+    let kind = kind(Normaliser::Text, "txt");
+    let mut written = String::new();
+    let own = key().kind(&kind);
+    own.write(&own.derive(sealing.identifier().expose()), &mut written);
+    assert!(DOCUMENT.contains(&format!("`{written}`")), "{written}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | [`derive`](mod@derive) | normal form → 128 bits, under a key of (domain, epoch, kind) |
 //! | [`text`] | 128 bits ↔ `sub_1_…`, with its check character |
 //! | [`shift`] | a date → another one, as far away as all of its subject's |
+//! | [`seal`] | a value ↔ its sealed text, under a key of its record |
 //! | [`generalise`](mod@generalise), [`mask`](mod@mask) | the other actions on values |
 //!
 //! `docs/policies.md` has the forms in words and the golden vectors; `golden.rs` checks every
@@ -22,6 +23,7 @@ mod keyed;
 pub mod kind;
 pub mod mask;
 pub mod normalise;
+pub mod seal;
 pub mod shift;
 pub mod text;
 

@@ -118,9 +118,7 @@ fn is_basic_time(time: &str) -> bool {
     match whole.split_at_checked(4) {
         Some((clock, "")) => four(clock) && fraction.is_none(),
         // A leap second is the sixtieth.
-        Some((clock, seconds)) => {
-            four(clock) && below(seconds, 61) && fraction.is_none_or(digits)
-        }
+        Some((clock, seconds)) => four(clock) && below(seconds, 61) && fraction.is_none_or(digits),
         None => false,
     }
 }

@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 mod answers;
 mod recent;
+mod sealing;
 mod subject;
 
 pub(super) use answers::Answers;
 use answers::Made;
 use recent::Recent;
+use sealing::Sealing;
 use subject::Subjects;
 
 use super::ahead::Durable;
@@ -56,6 +58,7 @@ pub(super) struct Resolver {
     seen: HashSet<[u8; 16]>,
     /// Whom the segment's records are about, if any answer depends on it.
     subjects: Subjects,
+    sealing: Sealing,
     /// The key of record-scoped tokens and the record it is for.
     record_key: Option<(u64, Key32)>,
     pub(super) summary: Summary,
@@ -95,6 +98,7 @@ impl Resolver {
             sights: Vec::new(),
             seen: HashSet::new(),
             subjects: Subjects::default(),
+            sealing: Sealing::default(),
             record_key: None,
             summary: Summary::default(),
             tally: Tally::default(),
@@ -152,8 +156,14 @@ impl Resolver {
                 }
                 | Action::DateShift { .. } => {
                     let value = segment.scanner.value(raw, slot.shape, &mut scratch);
-                    let keeper = keeper.ok_or_else(|| Fault::new(Code::NotReady, Stage::Resolve))?;
+                    let keeper =
+                        keeper.ok_or_else(|| Fault::new(Code::NotReady, Stage::Resolve))?;
                     Ok(self.in_context(keeper, slot, rule, value, segment.base)?)
+                }
+                Action::Seal { kind } => {
+                    let value = segment.scanner.value(raw, slot.shape, &mut scratch);
+                    let keeper = keeper.ok_or(Code::NotReady);
+                    keeper.and_then(|keeper| self.seal(keeper, rule, kind, value, slot.record))
                 }
                 _ => {
                     let value = segment.scanner.value(raw, slot.shape, &mut scratch);
@@ -192,7 +202,7 @@ impl Resolver {
     }
 
     /// The answer to one value under one rule, but for those that are begun elsewhere: pseudonyms
-    /// of scope `domain`, and what depends on the record's subject.
+    /// of scope `domain`, what depends on the record's subject, and what is sealed.
     fn answer(&mut self, rule: &Rule, value: &[u8], record: u64) -> Result<Made, Code> {
         let text = || std::str::from_utf8(value).map_err(|_| Code::NotUtf8);
         match &rule.action {
@@ -223,8 +233,7 @@ impl Resolver {
                 self.token(*kind, record)
             }
             Action::Restore { kind } => Ok(self.restore(*kind, text()?)),
-            Action::DateShift { .. } => Err(Code::Internal),
-            Action::Seal { .. } => Err(Code::Internal),
+            Action::DateShift { .. } | Action::Seal { .. } => Err(Code::Internal),
         }
     }
 

@@ -234,14 +234,16 @@ fn seal(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<
     if !sights.iter().all(fits) {
         return Err(Code::VaultRefused);
     }
-    let plaintext = batch::encode_entries(sights.iter().map(|sight| Entry {
-        kind: &publisher.kinds.get(sight.kind).name,
-        pseudonym: sight.pseudonym,
-        // Exposed into the batch that is sealed below.
-        identifier: Plain::new(sight.identifier.expose()),
-        subject: sight
-            .subject
-            .map(|(kind, pseudonym)| (&*publisher.kinds.get(kind).name, pseudonym)),
+    let plaintext = batch::encode_entries(sights.iter().map(|sight| {
+        Entry {
+            kind: &publisher.kinds.get(sight.kind).name,
+            pseudonym: sight.pseudonym,
+            // Exposed into the batch that is sealed below.
+            identifier: Plain::new(sight.identifier.expose()),
+            subject: sight
+                .subject
+                .map(|(kind, pseudonym)| (&*publisher.kinds.get(kind).name, pseudonym)),
+        }
     }));
     let mut envelope = Envelope {
         domain: lease.domain,

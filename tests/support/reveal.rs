@@ -1,5 +1,8 @@
 //! A reveal as its two people do it, through the commands: ask, approve, fetch.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 
 use super::installation::Installation;

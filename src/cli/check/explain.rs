@@ -151,9 +151,7 @@ fn measures(route: &Route, rules: &[Rule], config: &Config) -> Vec<String> {
             .iter()
             .any(|rule| matches!(rule.action, Action::Pseudonym { scope, .. } if scope == wanted))
     };
-    if let Some(domain) =
-        (route.domain).filter(|_| makes(Scope::Domain) || makes(Scope::Subject))
-    {
+    if let Some(domain) = (route.domain).filter(|_| makes(Scope::Domain) || makes(Scope::Subject)) {
         all.push(format!(
             "pseudonyms of the domain `{}` (Art. 4(5)); the additional information is kept apart, in the vault, and is given out to two people together, with an entry in a log",
             config.domains[domain].name
@@ -171,7 +169,10 @@ fn measures(route: &Route, rules: &[Rule], config: &Config) -> Vec<String> {
             "dates moved by up to {days} days, by a secret number for each subject; the time between a subject's dates stays true"
         ));
     }
-    if rules.iter().any(|r| matches!(r.action, Action::Seal { .. })) {
+    if rules
+        .iter()
+        .any(|r| matches!(r.action, Action::Seal { .. }))
+    {
         all.push("values sealed (AES-256-GCM) under a key for each record, which only the vault has and gives out as it does identifiers".to_owned());
     }
     if makes(Scope::Record) {

@@ -193,6 +193,26 @@ fn of_policy(policy: &Policy, config: &Config, risks: &mut Vec<Risk>) {
             ),
         );
     }
+    let moved = |rule: &&Rule| matches!(rule.action, Action::DateShift { .. });
+    if let Some(rule) = policy.rules.iter().find(moved) {
+        add(
+            false,
+            format!(
+                "{}: whoever knows one true date of a subject knows all of its dates. Places whose names do not say so, texts, files and other routes may hold some: `check` cannot see that",
+                rule.at
+            ),
+        );
+    }
+    let sealed = |rule: &&Rule| matches!(rule.action, Action::Seal { .. });
+    if let Some(rule) = policy.rules.iter().find(sealed) {
+        add(
+            false,
+            format!(
+                "{}: sealed under a key for each record, and each key is a recovery record: it counts in the day's budget of new identifiers",
+                rule.at
+            ),
+        );
+    }
     for rule in policy.rules.iter().filter(|r| r.accept_frequency) {
         let kind = match rule.action {
             Action::Pseudonym { kind, .. } => &*config.kinds.get(kind).name,

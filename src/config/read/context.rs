@@ -5,8 +5,8 @@
 //! findings. What can never happen: a value waits for a subject that no rule of its record can
 //! name, or a date that is known to be one passes beside a shifted one.
 
-use super::super::RequestBody;
 use super::super::raw::{Findings, Place, Table};
+use super::super::{RequestBody, ResponseBody, Route};
 use super::{Names, route};
 use crate::policy::{Action, Door, Generalise, Policy, RecordUnit, Rule, Step, Unlisted};
 use crate::pseudonym::KindId;
@@ -157,9 +157,27 @@ fn one_kind<'r, 'a: 'r>(
 /// made of, as in `collected_at`, `dateOfBirth`, `DOB`.
 fn named_as_date(rule: &Rule) -> bool {
     const WORDS: [&str; 21] = [
-        "date", "dates", "datetime", "day", "month", "time", "times", "timestamp", "timestamps",
-        "ts", "dob", "dod", "birth", "birthday", "birthdate", "born", "died", "death", "when",
-        "since", "until",
+        "date",
+        "dates",
+        "datetime",
+        "day",
+        "month",
+        "time",
+        "times",
+        "timestamp",
+        "timestamps",
+        "ts",
+        "dob",
+        "dod",
+        "birth",
+        "birthday",
+        "birthdate",
+        "born",
+        "died",
+        "death",
+        "when",
+        "since",
+        "until",
     ];
     // Only at the end, and not alone.
     const LAST: [&str; 2] = ["at", "on"];
@@ -200,13 +218,24 @@ pub(super) fn check_domains(routes: &[route::Read<'_>], names: &Names<'_>, findi
         })
     };
     let mut known: Vec<(usize, u16, &str)> = Vec::new();
-    for read in routes {
-        let (RequestBody::Policy(at), Some(domain)) = (&read.route.request, read.route.domain)
-        else {
-            continue;
+    let used = |route: &Route| {
+        let request = match route.request {
+            RequestBody::Policy(at) => Some(at),
+            RequestBody::Opaque | RequestBody::None => None,
         };
-        let policy = names.policies.get(*at).and_then(|p| p.part.as_ref());
-        let Some(days) = policy.and_then(|read| shifts(&read.policy)) else {
+        let response = match route.response {
+            ResponseBody::Policy(at) => Some(at),
+            ResponseBody::Pass | ResponseBody::RestoreOwn(_) => None,
+        };
+        [request, response].into_iter().flatten()
+    };
+    for (read, at) in routes
+        .iter()
+        .flat_map(|r| used(&r.route).map(move |at| (r, at)))
+    {
+        let policy = names.policies.get(at).and_then(|p| p.part.as_ref());
+        let days = policy.and_then(|read| shifts(&read.policy));
+        let (Some(domain), Some(days)) = (read.route.domain, days) else {
             continue;
         };
         match known.iter().find(|(of, ..)| *of == domain) {

@@ -1,8 +1,8 @@
 //! `[policy.NAME]`: rules, and the places of a response where identifiers come back.
 
 use super::super::raw::{Place, Table, Text};
-use super::kind::ReadKinds;
 use super::context::{self, Line};
+use super::kind::ReadKinds;
 use super::{Named, doors, plain_name, rule, word};
 use crate::policy::{
     Action, Already, Door, Policy, PolicyError, RecordUnit, Rule, Scope, Unlisted,

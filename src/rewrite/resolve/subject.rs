@@ -117,12 +117,7 @@ impl Resolver {
         }
     }
 
-    fn find(
-        &mut self,
-        segment: Segment<'_>,
-        keeper: Option<&dyn Keeper>,
-        scratch: &mut Vec<u8>,
-    ) {
+    fn find(&mut self, segment: Segment<'_>, keeper: Option<&dyn Keeper>, scratch: &mut Vec<u8>) {
         // Without keys nothing is answered, and the first slot that wants any says so.
         let Some(keeper) = keeper else { return };
         let policy = self.job.policy.clone();
