@@ -181,7 +181,7 @@ fn job(keeper: &Arc<TestKeeper>, policy: &Arc<Policy>, format: Format) -> Job {
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread();
-    { runtime }.enable_time().build().unwrap().block_on(future)
+    { runtime }.enable_all().build().unwrap().block_on(future)
 }
 
 fn rewrite(job: Job, body: &[u8], cuts: &[usize]) -> Result<String, Fault> {
@@ -672,10 +672,9 @@ rules = [
 fn post(installation: &Installation, body: &str) -> (u16, String) {
     let mut client = installation.client();
     run(async {
-        let request = http::Request::post("/v1")
-            .header("content-type", "application/x-ndjson")
-            .body(bytes::Bytes::from(body.to_owned()));
-        let answer = client.send(request.unwrap()).await.unwrap();
+        let media = "application/x-ndjson";
+        let answer = client.send("POST", "/v1", media, body.to_owned()).await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{failure}"));
         (answer.status, answer.text())
     })
 }
