@@ -649,6 +649,7 @@ region = "GB"
 [kind.sealed]
 class = "object"
 prefix = "sea"
+normaliser = "text"
 [[route]]
 name = "in"
 host = "{HOST}"
@@ -967,8 +968,8 @@ fn formats_07_what_cannot_be_kept_is_refused_with_line_column_and_hint() {
             "action = \"keep\", date = true }",
             37,
             50,
-            "shows a true date",
-            "line 35",
+            "shows a true date beside shifted ones (line 35)",
+            "generalise to year",
         ),
         (
             "to = \"year\"",

@@ -679,11 +679,11 @@ const CASES: &[Case] = &[
     ),
     (
         "subject = true",
-        "scope = \"subject\"",
+        "scope = \"person\"",
         37,
         92,
-        "scope `subject` is not in this version",
-        "record",
+        "`person` is no scope",
+        "",
     ),
     (
         "subject = true",
@@ -695,10 +695,10 @@ const CASES: &[Case] = &[
     ),
     (
         "action = \"generalise\", to = \"year\"",
-        "action = \"date-shift\"",
+        "action = \"digits\"",
         38,
         52,
-        "`date-shift` is not in this version",
+        "`digits` is not in this version",
         "docs/policies.md",
     ),
     (

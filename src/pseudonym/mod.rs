@@ -11,6 +11,7 @@
 //! | [`shift`] | a date → another one, as far away as all of its subject's |
 //! | [`seal`] | a value ↔ its sealed text, under a key of its record |
 //! | [`generalise`](mod@generalise), [`mask`](mod@mask) | the other actions on values |
+//! | [`scrub`] | what identifies somebody inside free text |
 //!
 //! `docs/policies.md` has the forms in words and the golden vectors; `golden.rs` checks every
 //! row of them.
@@ -23,6 +24,7 @@ mod keyed;
 pub mod kind;
 pub mod mask;
 pub mod normalise;
+pub mod scrub;
 pub mod seal;
 pub mod shift;
 pub mod text;
@@ -35,4 +37,5 @@ pub use generalise::{Generalise, NotGeneralisable, generalise};
 pub use kind::{Class, Kind, KindId, Kinds};
 pub use mask::mask;
 pub use normalise::{Normaliser, NotNormal};
+pub use scrub::Scrub;
 pub use text::{Parsed, TextForm, looks_like_pseudonym};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod answers;
 mod recent;
+mod scrub;
 mod sealing;
 mod subject;
 
@@ -53,6 +54,8 @@ pub(super) struct Resolver {
     places: Vec<(usize, KindId)>,
     /// Which of `derived` are not known durable.
     absent: Vec<usize>,
+    /// The segment's slots of free text.
+    texts: Vec<usize>,
     sights: Vec<FirstSight>,
     /// Pseudonyms already among `sights`.
     seen: HashSet<[u8; 16]>,
@@ -95,6 +98,7 @@ impl Resolver {
             derived: Vec::new(),
             places: Vec::new(),
             absent: Vec::new(),
+            texts: Vec::new(),
             sights: Vec::new(),
             seen: HashSet::new(),
             subjects: Subjects::default(),
@@ -114,6 +118,7 @@ impl Resolver {
         self.made.clear();
         self.derived.clear();
         self.places.clear();
+        self.texts.clear();
         self.recent.clear();
         let policy = self.job.policy.clone();
         let keeper = self.job.keeper.clone();
@@ -165,6 +170,10 @@ impl Resolver {
                     let keeper = keeper.ok_or(Code::NotReady);
                     keeper.and_then(|keeper| self.seal(keeper, rule, kind, value, slot.record))
                 }
+                Action::Scrub(_) => {
+                    self.texts.push(self.made.len());
+                    Ok(Made::Keep)
+                }
                 _ => {
                     let value = segment.scanner.value(raw, slot.shape, &mut scratch);
                     self.answer(rule, value, slot.record)
@@ -183,6 +192,9 @@ impl Resolver {
             self.put_aside(keeper, segment, &mut scratch);
             self.write(keeper);
             self.remember(segment, &mut scratch);
+        }
+        if !self.texts.is_empty() {
+            self.scrub(keeper, segment, &mut scratch)?;
         }
         self.scratch = scratch;
         if let Some(counts) = &self.counts {
@@ -234,6 +246,8 @@ impl Resolver {
             }
             Action::Restore { kind } => Ok(self.restore(*kind, text()?)),
             Action::DateShift { .. } | Action::Seal { .. } => Err(Code::Internal),
+            // Answered when all others are.
+            Action::Scrub(_) => Ok(Made::Keep),
         }
     }
 

@@ -111,6 +111,11 @@ fn read<'a>(
     if whole {
         let here = table.place_of("unlisted");
         context::check(&rules, &lines, (record, unlisted, &here), findings);
+        for (rule, place) in rules.iter().zip(&places) {
+            if let (Action::Scrub(scrub), Some(record)) = (&rule.action, record) {
+                rule::scrub::check_record(scrub, record, place, findings);
+            }
+        }
     }
     let at = name.place.clone();
     table.finish();
@@ -191,9 +196,7 @@ fn idle_restores(
     rules: &[Rule],
     findings: &super::Findings,
 ) {
-    let made = |wanted| {
-        rules.iter().any(|r| matches!(r.action, Action::Pseudonym { kind, scope: Scope::Domain | Scope::Subject } if kind == wanted))
-    };
+    let made = |wanted| rules.iter().any(|rule| rule.action.makes(wanted));
     for (rule, mark) in restore.iter().zip(marks) {
         if let Action::Restore { kind } = rule.action
             && !made(kind)

@@ -10,9 +10,11 @@ use crate::policy::{
 };
 use crate::pseudonym::{Class, KindId, Normaliser};
 
+pub(super) mod scrub;
+
 /// What each action may be given beside `at`, `category`, `special`, `action`, `subject`
 /// and `date`.
-const OPTIONS: [(&str, &[&str]); 9] = [
+const OPTIONS: [(&str, &[&str]); 10] = [
     ("keep", &[]),
     ("drop", &[]),
     ("reject", &[]),
@@ -22,9 +24,10 @@ const OPTIONS: [(&str, &[&str]); 9] = [
     ("generalise", &["to", "width", "top", "v4", "v6"]),
     ("date-shift", &["days"]),
     ("seal", &["kind", "already"]),
+    ("scrub", &["find", "country", "kinds"]),
 ];
 
-const LATER: [&str; 4] = ["digits", "like", "scrub", "restore"];
+const LATER: [&str; 3] = ["digits", "like", "restore"];
 
 /// Reads one rule; `None` where it has errors.
 pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> Option<Rule> {
@@ -177,6 +180,7 @@ fn action(
             }
             Some(Action::Seal { kind })
         }
+        "scrub" => scrub::read(table, kinds, complete).map(Action::Scrub),
         later if LATER.contains(&later) => {
             let hint = if later == "restore" {
                 "restore places stand in the policy's own list: restore = [{ at = \"…\", kind = \"…\" }]"

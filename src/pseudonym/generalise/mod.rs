@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::date;
 
 mod number;
-mod postcode;
+pub(super) mod postcode;
 
 /// A coarser value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
