@@ -223,7 +223,7 @@ fn request(args: Args) -> Option<Request> {
 fn stopped(stop: &Stop) -> Exit {
     eprintln!("error: {}\n  {}", stop.what, stop.next);
     match stop.why {
-        Why::No => Exit::No,
+        Why::Input | Why::No => Exit::No,
         Why::Configuration => Exit::Configuration,
         Why::Failed => Exit::Failed,
         Why::Vault => Exit::Vault,

@@ -193,6 +193,9 @@ impl Names {
     /// # Errors
     /// The disk.
     pub fn clear(&self) -> Result<(), Stop> {
+        if self.target == Target::Stdout {
+            return Ok(());
+        }
         let manifest = self
             .manifest_path()
             .map(|path| beside(&path, ".cryptonym-part"));

@@ -30,7 +30,7 @@ pub struct Manifest {
     /// RFC 3339, UTC.
     pub started: String,
     pub ended: String,
-    /// How often the run was gone on with after an interruption is not known; whether it was is.
+    /// Whether it was interrupted, and gone on with.
     pub resumed: bool,
     pub files: Vec<File>,
     pub rejects: Option<Bytes>,

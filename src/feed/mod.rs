@@ -128,7 +128,14 @@ pub async fn run(
         names: &names,
         leased,
     };
-    let manifest = run.all(left, progress).await?;
+    let manifest = match run.all(left, progress).await {
+        Err(stop) if stop.why == Why::Input => {
+            // It would stop there again.
+            names.clear()?;
+            return Err(stop);
+        }
+        other => other?,
+    };
     let before = false;
     Ok(Report {
         manifest,

@@ -112,7 +112,11 @@ impl<'a> Pump<'a> {
         let cutter = Cutter::new(item.written, work.delimiter).filter(|_| leaves_out);
         let rules = Arc::new(RuleCounts::new(job.policy.rules.len()));
         let mut pump = Self {
-            rewriter: Rewriter::new(job.clone()).counting(rules.clone()),
+            // Names in a header row are no values.
+            rewriter: match has_header(item.format) {
+                true => uncounted(&job),
+                false => Rewriter::new(job.clone()).counting(rules.clone()),
+            },
             work,
             item,
             source,
@@ -300,7 +304,7 @@ impl<'a> Pump<'a> {
         self.gone.records += since(self.last.records, self.began.records);
         self.gone.replaced += since(self.last.replaced, self.began.replaced);
         self.gone.first_sights += since(self.last.first_sights, self.began.first_sights);
-        let mut rewriter = Rewriter::new(self.job.clone());
+        let mut rewriter = uncounted(&self.job);
         let first: &[u8] = match (&self.first, self.item.written) {
             // A line feed: what follows is no body's beginning.
             (_, Written::Ndjson) => b"\n",
@@ -355,6 +359,8 @@ impl<'a> Pump<'a> {
                 let mut row = std::mem::take(&mut self.head);
                 row.truncate(released);
                 self.first = Some((self.start, row));
+                let rewriter = std::mem::replace(&mut self.rewriter, uncounted(&self.job));
+                self.rewriter = rewriter.counting(self.rules.clone());
             }
         }
         if !chunk.is_empty() {
@@ -437,6 +443,20 @@ impl<'a> Pump<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// What it is given first counts nowhere.
+fn uncounted(job: &Job) -> Rewriter {
+    let nowhere = RuleCounts::new(job.policy.rules.len());
+    Rewriter::new(job.clone()).counting(Arc::new(nowhere))
+}
+
+fn has_header(format: Format) -> bool {
+    match format {
+        Format::Csv(dialect) => dialect.header,
+        Format::Tsv { header } => header,
+        _ => false,
     }
 }
 

@@ -12,7 +12,9 @@ use crate::error::{Code, Fault, Side};
 /// Whose turn it is; the command's exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// A record cannot be rewritten, or a manifest does not hold.
+    /// Something in an input cannot be rewritten: what was begun is of no use to anybody.
+    Input,
+    /// The answer is no: an input has changed meanwhile.
     No,
     /// Policy, domain or options do not fit.
     Configuration,
@@ -67,7 +69,7 @@ impl Stop {
             _ if vault => "See what the vault says of itself, then run again with --resume.",
             other => other.next(),
         };
-        let why = if vault { Why::Vault } else { Why::No };
+        let why = if vault { Why::Vault } else { Why::Input };
         Self::new(why, format!("{input}: {fault}"), next)
     }
 }

@@ -5,7 +5,7 @@
 //! of another because quotes could be read in two ways, unless it has as many fields as the first
 //! row; then it goes through the policy as every row does.
 
-use super::{Code, Fault, Pump, Side, Spot, Stage, Stop, Why, Written};
+use super::{Code, Fault, Pump, Side, Spot, Stage, Stop, Why, Written, has_header};
 
 impl Pump<'_> {
     /// Whether the run may go on without the record.
@@ -30,7 +30,7 @@ impl Pump<'_> {
                     .to_owned(),
                 ..stop()
             }),
-            None if rows && self.header() => Err(Stop {
+            None if rows && has_header(self.item.format) => Err(Stop {
                 next: "It is the header row, without which no row can be read.".to_owned(),
                 ..stop()
             }),
@@ -41,15 +41,6 @@ impl Pump<'_> {
                 ..stop()
             }),
             _ => Ok(()),
-        }
-    }
-
-    fn header(&self) -> bool {
-        use crate::config::Format;
-        match self.item.format {
-            Format::Csv(dialect) => dialect.header,
-            Format::Tsv { header } => header,
-            _ => false,
         }
     }
 
