@@ -13,11 +13,9 @@ pub const FEED_BLOCK: usize = 64 * 1024;
 /// waits for the disk, and ends a gzip member or zstd frame. *(`--checkpoint`)*
 pub const FEED_CHECKPOINT: u64 = 64 * 1024 * 1024;
 
-/// How long a feed waits for its lease: as long as a vault that restarts and loads its keys.
-pub const FEED_LEASE: Duration = Duration::from_secs(20);
-
-/// The known set is loaded before a lease counts. As long as the vault says nothing against it.
-pub const FEED_KNOWN: Duration = Duration::from_secs(600);
+/// How long a feed waits for its lease: as long as a vault takes to restart, and ten million known
+/// pseudonyms to load.
+pub const FEED_LEASE: Duration = Duration::from_secs(60);
 
 /// Files of one run: their names are in memory, and in the journal.
 pub const FEED_FILES: usize = 100_000;
@@ -28,8 +26,9 @@ pub const FEED_DEPTH: usize = 32;
 /// How often the line on the terminal is written anew.
 pub const FEED_TICK: Duration = Duration::from_millis(200);
 
-/// Cohorts that are counted in memory: at some 48 bytes each, 12 MiB. More go to files first.
-pub const FEED_COHORTS: usize = 256 * 1024;
+/// Cohorts that are counted in memory: at most 45 bytes each while their table grows, 10 MiB. More go
+/// to files first.
+pub const FEED_COHORTS: usize = 220_000;
 
 /// Into so many files, each counted by itself: 32 million cohorts before one must be split again.
 pub const FEED_PARTS: usize = 128;
