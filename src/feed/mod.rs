@@ -521,7 +521,7 @@ impl Run<'_> {
             resumed,
             files: self.items.iter().zip(done).map(file).collect(),
             rejects: rejects.map(|(rejects, path)| {
-                let name = self.names.from_here(path);
+                let name = self.names.beside_manifest(path);
                 bytes(name, rejects.0.bytes(), &rejects.0.digest())
             }),
             rules: rules(&self.plan.policy, &counts),
