@@ -134,6 +134,22 @@ impl Names {
         Ok(Some(path))
     }
 
+    /// An output that a run before has made whole.
+    ///
+    /// # Errors
+    /// It is gone, or of another length.
+    pub fn still_there(&self, item: &Item, bytes: u64) -> Result<(), Stop> {
+        let Some(part) = self.part(item)? else {
+            return Ok(());
+        };
+        if fs::metadata(&part).is_ok_and(|meta| meta.len() == bytes) {
+            return Ok(());
+        }
+        let what = format!("{} is not what its journal says", part.display());
+        let next = "Somebody else has written there. Begin again with --force.";
+        Err(Stop::new(Why::Failed, what, next))
+    }
+
     fn thin(&self) -> PathBuf {
         let out = self.target.path().unwrap_or(Path::new(""));
         beside(out, ".cryptonym-small")

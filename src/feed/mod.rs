@@ -396,6 +396,9 @@ impl Run<'_> {
             Some(left) => (left.done, left.checkpoint),
             None => (Vec::new(), None),
         };
+        for (item, done) in self.items.iter().zip(&done) {
+            self.names.still_there(item, done.written)?;
+        }
         let before = done.iter().map(|done| done.read).sum();
         progress.begin("rewriting", self.items.iter().map(size).sum(), before);
         for (at, item) in self.items.iter().enumerate().skip(done.len()) {
