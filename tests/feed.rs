@@ -436,7 +436,7 @@ fn formats_10_bad_lines_are_left_out_and_all_others_are_there() {
                 "unlisted-place",
             ),
         ),
-        (18, ("}{ canary".to_owned(), "malformed-ndjson")),
+        (18, ("}{ canary".to_owned(), "malformed-json")),
         (
             1900,
             (

@@ -11,7 +11,7 @@ pub mod door;
 pub(crate) mod plan;
 pub mod selector;
 
-pub use action::{Action, Generalise, Mask, Redact, Scope};
+pub use action::{Action, Generalise, Mask, Redact, Scope, Scrub};
 pub use automaton::{Automaton, StateId};
 pub use category::{Category, Purpose, Special, adequate};
 pub use door::{Door, Doors};
@@ -82,7 +82,7 @@ pub enum MayNotFlow {
 impl Rule {
     /// Everything that speaks against this rule where data flows for `purpose`.
     pub fn may_not_flow(&self, purpose: Purpose) -> impl Iterator<Item = MayNotFlow> {
-        let clear = self.action == Action::Keep;
+        let clear = self.action.lets_through();
         let listed = |category: &Category| purpose.lists().contains(category);
         let category = self.category.filter(|c| clear && !listed(c));
         let special = (self.special).filter(|_| clear && purpose.condition().is_none());

@@ -135,6 +135,6 @@ fn identifiable(rule: &Rule) -> bool {
     rule.category.is_some_and(Category::is_identifiable)
         && matches!(
             rule.action,
-            Action::Keep | Action::Mask(_) | Action::Generalise(_)
+            Action::Keep | Action::Scrub(_) | Action::Mask(_) | Action::Generalise(_)
         )
 }
