@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`cli`] | argv → one world; one file a command |
 //! | [`gateway`] | sockets: listen → serve → exchange → upstream, and back |
+//! | [`feed`] | files: the same five steps, resumable, with a manifest of what was made of what |
 //! | [`vault`] | the key holder: roles, keys, records, reveal, log, store |
 //! | [`demo`] | everything on one machine, with generated data |
 //! | [`bench`] | load in, figures out: how fast, and at what cost |
@@ -68,6 +69,8 @@ pub mod coding;
 pub mod config;
 #[cfg(feature = "worlds")]
 pub mod demo;
+#[cfg(feature = "worlds")]
+pub mod feed;
 #[cfg(feature = "worlds")]
 pub mod gateway;
 #[cfg(feature = "worlds")]

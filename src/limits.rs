@@ -5,11 +5,13 @@ use std::time::Duration;
 
 mod bypath;
 mod codings;
+mod feed;
 mod protocols;
 mod shares;
 
 pub use self::bypath::*;
 pub use self::codings::*;
+pub use self::feed::*;
 pub use self::protocols::*;
 pub use self::shares::*;
 

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod certs;
 pub mod check;
 pub mod demo;
+pub mod feed;
 pub mod gateway;
 pub mod log;
 pub mod reveal;
@@ -70,6 +71,8 @@ enum Command {
     Gateway(gateway::Args),
     /// Run the vault: the separate process that keeps the keys
     Vault(vault::Args),
+    /// Rewrite files by a policy: CSV, TSV, NDJSON, JSON, compressed or not, whole folders
+    Feed(feed::Args),
     /// Show the whole thing on this machine, with generated records
     Demo(demo::Args),
     /// Measure speed and cost: on this machine with generated records, or a gateway of yours
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Gateway(args) => gateway::run(args, &cli.config),
         Command::Vault(args) => vault::run(args, &cli.config),
+        Command::Feed(args) => feed::run(args, &cli.config),
         Command::Demo(args) => demo::run(args, &cli.config),
         Command::Bench(args) => bench::run(args, &cli.config),
         Command::Top(args) => top::run(args, &cli.config),

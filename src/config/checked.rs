@@ -24,6 +24,8 @@ pub struct Config {
     pub domains: Vec<Domain>,
     pub gateway: Option<Gateway>,
     pub vault: Option<Vault>,
+    /// `[feed]`
+    pub feed: Option<Feed>,
     pub backends: Vec<Backend>,
     pub routes: Vec<Route>,
     pub policies: Vec<Arc<Policy>>,
@@ -106,6 +108,13 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Always there unless `listen` is loopback; with a `client_ca`, and certificates required.
     pub tls: Option<ServerTls>,
+}
+
+/// `[feed]`: for machines on which files are rewritten, and no gateway runs.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// With a certificate of the feed's own; role `gateway` in the vault's registry.
+    pub vault: VaultAddress,
 }
 
 /// When a gateway begins to listen.

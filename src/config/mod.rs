@@ -20,12 +20,13 @@ mod read;
 pub mod registry;
 pub mod root_key;
 pub mod signing_key;
-mod units;
+pub mod units;
 
 pub use bypath::{Egress, Original, Others, Portal, Transparent};
 pub use checked::*;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, fuzz_config};
+pub use read::matches_nothing;
 pub use registry::{Person, Registry};
 
 /// A key file that cannot be used: which, and why; never its bytes.

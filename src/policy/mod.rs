@@ -70,6 +70,27 @@ pub struct Rule {
     pub already: Already,
 }
 
+/// Why a rule may not let its values through for a purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayNotFlow {
+    /// In clear, and the purpose does not list the category (GDPR Art. 5(1)(b)).
+    Category(Category),
+    /// A special category in clear, and the purpose has no condition for any (GDPR Art. 9(2)).
+    Special(Special),
+}
+
+impl Rule {
+    /// Everything that speaks against this rule where data flows for `purpose`.
+    pub fn may_not_flow(&self, purpose: Purpose) -> impl Iterator<Item = MayNotFlow> {
+        let clear = self.action.lets_through();
+        let listed = |category: &Category| purpose.lists().contains(category);
+        let category = self.category.filter(|c| clear && !listed(c));
+        let special = (self.special).filter(|_| clear && purpose.condition().is_none());
+        let category = category.map(MayNotFlow::Category);
+        category.into_iter().chain(special.map(MayNotFlow::Special))
+    }
+}
+
 /// What a `pseudonym` rule does with a value that is one already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Already {

@@ -146,6 +146,12 @@ impl Rewriter {
         Ok(Held::new(bytes, durable, self.resolver.keeper()))
     }
 
+    /// Bytes of the body that have been given out, rewritten: all before the record that is not
+    /// whole yet.
+    pub fn released(&self) -> u64 {
+        self.base
+    }
+
     /// What has been seen so far.
     pub fn summary(&self) -> Summary {
         Summary {

@@ -43,6 +43,11 @@ impl Lease {
         self.shared.epoch
     }
 
+    /// The domain's immutable id.
+    pub fn domain_id(&self) -> [u8; 16] {
+        self.shared.domain
+    }
+
     pub fn kind(&self, kind: KindId) -> &KindKey {
         &self.kinds[usize::from(kind.0)]
     }

@@ -194,6 +194,16 @@ impl VaultLink {
             .find_map(|d| Some((d.name.clone(), d.refusal.load_full()?)))
     }
 
+    /// The log's signed checkpoint as it stands now (C2SP tlog-checkpoint): how far the log had
+    /// come when something was made.
+    ///
+    /// # Errors
+    /// The vault is not reached, or is of a version that tells its auditors only.
+    pub async fn log_checkpoint(&self) -> Result<String, client::CallError> {
+        let path = crate::wire::path::LOG_CHECKPOINT;
+        self.publisher.client.get_text(path).await
+    }
+
     fn without(&self) -> impl Iterator<Item = &renew::Domain> {
         let served = self.domains.iter().enumerate();
         let served = served.filter_map(|(at, d)| Some((at, &*d.as_ref()?.domain)));

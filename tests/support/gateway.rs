@@ -115,6 +115,7 @@ pub fn config(
             handover: None,
         }),
         vault: None,
+        feed: None,
         backends: vec![backend.config(certificates)],
         routes,
         policies: vec![Arc::new(policy()), Arc::new(nothing())],

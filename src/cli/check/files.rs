@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Config, Gateway, Registry, Route, Vault, root_key};
+use crate::config::{Config, Gateway, Registry, Route, Vault, VaultAddress, root_key};
 use crate::gateway::{egress, tls_plan};
 use crate::tls::files::{Exposure, certificates, exposure};
 use crate::tls::{self, Facts, Peer, Role, TlsError, Versions, client_config, server_config};
@@ -23,6 +23,9 @@ pub(super) fn check(config: &Config) -> Vec<FileFault> {
     let mut faults = Faults(Vec::new());
     if let Some(gateway) = &config.gateway {
         of_gateway(gateway, &config.routes, &mut faults);
+    }
+    if let Some(feed) = &config.feed {
+        of_link(&feed.vault, &mut faults);
     }
     if let Some(vault) = &config.vault {
         of_vault(vault, &mut faults);
@@ -62,7 +65,11 @@ fn of_gateway(gateway: &Gateway, routes: &[Route], faults: &mut Faults) {
         faults.tls(server_config(tls, Versions::Tls13, &[]));
         faults.pair(&tls.certificate, &tls.key);
     }
-    let link = &gateway.vault;
+    of_link(&gateway.vault, faults);
+}
+
+/// A gateway's, or a feed's, way to the vault.
+fn of_link(link: &VaultAddress, faults: &mut Faults) {
     let identity = Some((&*link.certificate, &*link.key));
     if faults.tls(client_config(Some(&link.ca), identity, true, &[])) {
         faults.role(&link.certificate, Role::Gateway);

@@ -8,7 +8,7 @@ use super::super::raw::Findings;
 use super::super::{RequestBody, ResponseBody};
 use super::route;
 use super::{Names, policy};
-use crate::policy::{Action, Category, Purpose, Rule, Unlisted, adequate};
+use crate::policy::{Action, Category, MayNotFlow, Purpose, Rule, Unlisted, adequate};
 
 /// Notes every rule that would let data through where it may not go.
 pub(super) fn check(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Findings) {
@@ -62,10 +62,10 @@ fn check_purpose(
 ) {
     let names: Vec<_> = purpose.lists().iter().map(|c| c.name()).collect();
     for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
-        let Some(category) = rule.category else {
-            continue;
-        };
-        if rule.action.lets_through() && !purpose.lists().contains(&category) {
+        for found in rule.may_not_flow(purpose) {
+            let MayNotFlow::Category(category) = found else {
+                continue;
+            };
             findings.error(
                 place,
                 format!(
@@ -87,11 +87,10 @@ fn check_special(
     purpose: Purpose,
     findings: &Findings,
 ) {
-    if purpose.condition().is_some() {
-        return;
-    }
-    for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
-        let Some(special) = rule.special.filter(|_| rule.action.lets_through()) else {
+    let rules = policy.policy.rules.iter().zip(&policy.places);
+    let found = rules.flat_map(|(rule, place)| rule.may_not_flow(purpose).map(move |f| (f, place)));
+    for (found, place) in found {
+        let MayNotFlow::Special(special) = found else {
             continue;
         };
         findings.error(

@@ -28,6 +28,14 @@ mod rule;
 mod watch;
 mod worlds;
 
+/// Why a selector matches no place of a body of this format, and what to write instead.
+pub fn matches_nothing(
+    at: &crate::policy::Selector,
+    format: super::Format,
+) -> Option<(&'static str, &'static str)> {
+    route::rows::wrong(at, Some(format))
+}
+
 /// A part with its name and where the name stands.
 pub(in crate::config) struct Named<'a, T> {
     pub name: Text<'a>,
@@ -60,6 +68,9 @@ pub(super) fn config<'a>(
     let vault = root
         .table("vault", "[vault]")
         .and_then(|table| worlds::vault(table));
+    let feed = root
+        .table("feed", "[feed]")
+        .and_then(|table| worlds::feed(table));
     let names = Names {
         backends: backend::all(&root),
         domains: domain::all(&root),
@@ -70,7 +81,7 @@ pub(super) fn config<'a>(
     flows::check(&routes, &names, findings);
     context::check_domains(&routes, &names, findings);
     bypath::check(&root, gateway.as_ref(), &routes, &names.backends);
-    if !root.has("gateway") && !root.has("vault") {
+    if !root.has("gateway") && !root.has("vault") && !root.has("feed") {
         findings.error(
             &root.place,
             "the configuration describes neither a [gateway] nor a [vault]",
@@ -80,8 +91,12 @@ pub(super) fn config<'a>(
     for part in parts {
         part.finish();
     }
+    let wants_feed = root.has("feed");
     root.finish();
-    route::assemble(path, kinds.kinds, names, routes, gateway, vault, limits)
+    let config = route::assemble(path, kinds.kinds, names, routes, gateway, vault, limits)?;
+    // Half of it is none: the findings say why.
+    let feed = (!wants_feed).then_some(None).or(feed.map(Some))?;
+    Some(Config { feed, ..config })
 }
 
 /// Finds what a name stands for; an unknown name is noted.

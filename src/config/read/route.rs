@@ -16,7 +16,7 @@ mod body;
 mod coding;
 pub(super) mod head;
 mod pattern;
-mod rows;
+pub(super) mod rows;
 
 /// A route as read, with the places that later checks point at.
 pub(super) struct Read<'a> {
@@ -103,6 +103,7 @@ pub(super) fn assemble(
         domains: parts(names.domains)?,
         gateway,
         vault,
+        feed: None,
         backends: parts(names.backends)?,
         routes: checked,
         policies,

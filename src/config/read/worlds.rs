@@ -1,7 +1,7 @@
 //! `[gateway]` and `[vault]`: where each world listens, and with which keys.
 
 use super::super::raw::Table;
-use super::super::{ClientCertificate, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
+use super::super::{ClientCertificate, Feed, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
 use super::{address, bypath, egress, front, path, path_of, watch, word};
 
 /// `[gateway]`
@@ -183,6 +183,18 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         registry: registry?,
         observe,
     })
+}
+
+/// `[feed]`
+pub(super) fn feed(table: Table<'_>) -> Option<Feed> {
+    let vault = table.require(
+        "vault",
+        table.table("vault", "feed.vault"),
+        "vault = { address = \"https://127.0.0.1:8200\", certificate = \"…\", key = \"…\", ca = \"…\" }",
+    );
+    let vault = vault.and_then(vault_address);
+    table.finish();
+    Some(Feed { vault: vault? })
 }
 
 /// Whose TLS is read.

@@ -63,7 +63,10 @@ impl Operation {
             | Self::RevealShow(_)
             | Self::RevealDecide(_)
             | Self::RevealFetch(_) => &[Role::Investigator, Role::Approver],
-            Self::LogCheckpoint | Self::LogEntries | Self::LogKey => &[Role::Auditor],
+            // Size, root and signature say nothing of what is in the log: a feed notes them beside
+            // its output.
+            Self::LogCheckpoint => &[Role::Auditor, Role::Gateway],
+            Self::LogEntries | Self::LogKey => &[Role::Auditor],
         }
     }
 

@@ -75,7 +75,8 @@ const NO_DOOR: (&str, &str) = (
     "leave this rule out, or give requests and responses policies of their own",
 );
 
-fn wrong(at: &Selector, format: Option<Format>) -> Option<(&'static str, &'static str)> {
+/// Why no place of a body of this format matches, and what to write.
+pub fn wrong(at: &Selector, format: Option<Format>) -> Option<(&'static str, &'static str)> {
     if at.door != Door::Body {
         return None;
     }
