@@ -47,10 +47,19 @@ pub enum Use {
     Ff1,
     /// The vault's keyed database indexes.
     Index,
+    /// Authenticates what a gateway has spooled.
+    Spool,
 }
 
 impl Use {
-    pub const ALL: &'static [Use] = &[Use::Pseudonym, Use::Tag, Use::Shift, Use::Ff1, Use::Index];
+    pub const ALL: &'static [Use] = &[
+        Use::Pseudonym,
+        Use::Tag,
+        Use::Shift,
+        Use::Ff1,
+        Use::Index,
+        Use::Spool,
+    ];
 
     /// The name that stands in the info.
     pub fn name(self) -> &'static str {
@@ -60,6 +69,7 @@ impl Use {
             Use::Shift => "shift",
             Use::Ff1 => "ff1",
             Use::Index => "index",
+            Use::Spool => "spool",
         }
     }
 }

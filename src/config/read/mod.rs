@@ -68,6 +68,7 @@ pub(super) fn config<'a>(
     let routes = route::all(&root, &names, gateway.as_ref());
     flows::check(&routes, &names, findings);
     bypath::check(&root, gateway.as_ref(), &routes, &names.backends);
+    domain::check_spools(gateway.as_ref(), &routes, &names.domains, findings);
     if !root.has("gateway") && !root.has("vault") {
         findings.error(
             &root.place,
