@@ -603,5 +603,5 @@ pub const SPOOL_LEASE_TICK: Duration = Duration::from_millis(100);
 /// day's budget, its own disk): asking more often changes nothing.
 pub const SPOOL_REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// A spool with less room than this is called full: the frame of a small batch.
-pub const SPOOL_ROOM: u64 = 512;
+/// A spool with less room than this is full: the frames of a small batch.
+pub const SPOOL_ROOM: u64 = 1024;

@@ -186,7 +186,11 @@ async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> R
     let spool = lease.spool.as_ref().filter(|keyed| keyed.spool.takes());
     let Some(keyed) = spool else {
         let bytes = seal(publisher, lease, sights)?;
-        return hand_over(publisher, lease, sights, bytes, limits::VAULT_TIME).await;
+        let handed = hand_over(publisher, lease, sights, bytes, limits::VAULT_TIME).await;
+        if let (Err(Code::VaultUnreachable), Some(keyed)) = (handed, &lease.spool) {
+            keyed.spool.turned_away();
+        }
+        return handed;
     };
     if keyed.spool.is_away() {
         return put_by(publisher, lease, keyed, sights, None).await;

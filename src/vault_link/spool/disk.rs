@@ -66,6 +66,10 @@ impl Disk {
         let mut all = Holds::default();
         for held in folder::abandoned(&self.folder)? {
             let source = Source::found(held)?;
+            if source.segments.is_empty() {
+                source.held.remove()?;
+                continue;
+            }
             let holds = source.holds()?;
             all.bytes += holds.bytes;
             all.records += holds.records;

@@ -214,6 +214,13 @@ impl Spool {
         self.figures.away.load(Relaxed)
     }
 
+    /// A batch that the vault has not taken either was not even tried here.
+    pub fn turned_away(&self) {
+        if lock(&self.bounds).is_some() {
+            self.figures.refused.fetch_add(1, Relaxed);
+        }
+    }
+
     /// Appends batches: all of them are durable on return, or nobody may count on any. Those of
     /// many callers share one sync.
     ///
@@ -447,7 +454,7 @@ mod tests {
     #[tokio::test]
     async fn formats_09_a_spool_is_bounded_in_bytes() {
         let root = tempfile::tempdir().unwrap();
-        let spool = spool(&root, bounds(10_000, Duration::from_secs(60)));
+        let spool = spool(&root, bounds(10_100, Duration::from_secs(60)));
         let mut taken = 0;
         let refused = loop {
             match spool.append(batches(1000), key()).await {
@@ -459,7 +466,7 @@ mod tests {
         let status = spool.status().unwrap();
         assert_eq!((status.records, status.refused), (24, 1));
         let held = status.bytes;
-        assert!(held <= 10_000 && held == 8 * frame::size(&[7; 1000]));
+        assert!(held <= 10_100 && held == 8 * frame::size(&[7; 1000]));
         // A smaller one still has room.
         spool.append(batches(200), key()).await.unwrap();
     }

@@ -24,6 +24,7 @@ use super::source::Seen;
 use super::{Spool, lock};
 use crate::limits;
 use crate::vault_link::client::CallError;
+use crate::vault_link::lease::Shared;
 use crate::vault_link::publish::Publisher;
 use crate::vault_link::renew::Domain;
 use crate::vault_link::retry_after;
@@ -32,7 +33,8 @@ use crate::wire::path;
 
 /// What the vault says to a frame.
 enum Said {
-    Kept,
+    /// The store of this incarnation has it.
+    Kept([u8; 16]),
     /// Nothing that could be understood.
     Nothing,
     /// No, for a reason that is not the frame's.
@@ -60,7 +62,8 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>, spool: Arc<Spoo
             continue;
         }
         let lease = domain.lease.load_full().filter(|l| l.shared.is_live());
-        let Some(key) = lease.and_then(|l| Some(l.shared.spool.as_ref()?.key.clone())) else {
+        let keyed = lease.and_then(|l| Some((l.shared.spool.as_ref()?.key.clone(), l)));
+        let Some((key, lease)) = keyed else {
             tokio::time::sleep(limits::SPOOL_LEASE_TICK).await;
             continue;
         };
@@ -70,15 +73,15 @@ pub async fn run(publisher: Arc<Publisher>, domain: Arc<Domain>, spool: Arc<Spoo
         }
         match spool.next(key.clone()).await {
             None => {}
-            Some(frame) => deliver(&publisher, &domain, &spool, &key, frame).await,
+            Some(frame) => deliver(&publisher, &lease.shared, &spool, &key, frame).await,
         }
     }
 }
 
-/// Sends one frame until the vault has said what becomes of it, or the lease is another.
+/// Sends one frame until the vault has said what becomes of it, or the lease has ended.
 async fn deliver(
     publisher: &Publisher,
-    domain: &Domain,
+    lease: &Shared,
     spool: &Arc<Spool>,
     key: &SpoolKey,
     frame: Frame,
@@ -87,7 +90,11 @@ async fn deliver(
     let mut told = false;
     loop {
         match send(publisher, &frame, key).await {
-            Said::Kept => {
+            Said::Kept(incarnation) => {
+                if incarnation != lease.incarnation {
+                    // What this lease knows is not what that store holds.
+                    lease.retire();
+                }
                 publisher.boot.calls.kept(frame.records as usize);
                 return spool.kept(frame).await;
             }
@@ -108,11 +115,7 @@ async fn deliver(
             }
         }
         // A frame that is read again is checked again, under the key of the day.
-        let lease = domain.lease.load();
-        if !lease
-            .as_ref()
-            .is_some_and(|l| l.shared.is_live() && l.shared.epoch == key.epoch)
-        {
+        if !lease.is_live() {
             return;
         }
     }
@@ -124,7 +127,7 @@ async fn send(publisher: &Publisher, frame: &Frame, key: &SpoolKey) -> Said {
         .post_bytes::<RecordsAnswer>(path::RECORDS, frame.envelope());
     match call.await {
         // Whatever the store's incarnation: it has the records now.
-        Ok(_) => Said::Kept,
+        Ok(answer) => Said::Kept(answer.incarnation),
         Err(CallError::Unreachable(_) | CallError::Malformed) => Said::Nothing,
         Err(CallError::Refused { code, .. }) => {
             let present = frame.epoch() == Some((key.domain, key.epoch));
@@ -155,7 +158,7 @@ async fn again(publisher: &Publisher, spool: &Arc<Spool>, key: &SpoolKey) {
         let mut pause = limits::VAULT_RETRY_FIRST;
         loop {
             match send(publisher, &frame, key).await {
-                Said::Kept => {
+                Said::Kept(_) => {
                     publisher.boot.calls.kept(frame.records as usize);
                     spool
                         .figures
