@@ -54,6 +54,7 @@ fn formats_09_new_identifiers_pass_while_the_vault_is_away_and_are_in_it_afterwa
     assert!(site.metric("spool_records") >= 38.0);
     assert!(site.metric("spool_bytes") > 0.0);
     assert_eq!(site.metric("spool_max_bytes"), 64.0 * 1024.0 * 1024.0);
+    site.families_are_documented();
     let (status, page) = site.readyz();
     assert_eq!(status, 200, "{page}");
     assert!(page.contains("spool improvement: "), "{page}");
@@ -525,6 +526,19 @@ impl Site {
         lines
             .map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    fn families_are_documented(&self) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observe.md");
+        let words = fs::read_to_string(file).unwrap();
+        let page = self.installation.metrics("gateway");
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let families = types.filter_map(|rest| rest.split(' ').next());
+        let spools: Vec<_> = families.filter(|name| name.contains("_spool_")).collect();
+        assert_eq!(spools.len(), 12, "{spools:?}");
+        for family in spools {
+            assert!(words.contains(&format!("`{family}`")), "{family}");
+        }
     }
 
     fn spool(&self) -> PathBuf {
