@@ -34,6 +34,10 @@ pub const VALUE: usize = 64 * 1024;
 /// smallest records there are (`{"a":1}` and a line feed) stays below.
 pub const SLOTS: usize = 32 * 1024;
 
+/// Identifiers of one record that are looked for in its own free text, each in a dozen spellings:
+/// a person has a few, and the search takes time for each.
+pub const OWN_IDENTIFIERS: usize = 64;
+
 /// Nesting of JSON: deeper than any real record, shallow enough that no reader behind us overflows. *(configurable)*
 pub const DEPTH: usize = 128;
 

@@ -18,9 +18,12 @@ use serde_json::Value;
 mod installation;
 #[path = "support/leak.rs"]
 mod leak;
+#[path = "support/postgres.rs"]
+mod postgres;
 mod support;
 use installation::{CA, HOST, Installation};
 use leak::LeakSearch;
+use postgres::Postgres;
 use support::backend::{Backend, Seen};
 use support::certificates::Certificates;
 use support::gateway::{Gateway, config, opaque};
@@ -958,14 +961,14 @@ async fn formats_05_queries_by_pseudonym_pass_and_identifiers_are_rewritten() {
     no_leak(installation.folder());
 }
 
-/// A small web application on bottle (PyPI), which keeps what it is told in SQLite.
+/// A small web application on bottle (PyPI), which keeps what it is told in PostgreSQL.
 struct Application {
     child: Child,
     port: u16,
 }
 
 impl Application {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, database: &str) -> Self {
         let python = std::env::var("CRYPTONYM_PYTHON").unwrap_or_else(|_| {
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.cache/venv/bin/python").to_owned()
         });
@@ -975,7 +978,7 @@ impl Application {
                 env!("CARGO_MANIFEST_DIR"),
                 "/tests/support/sign_up.py"
             ))
-            .arg(folder.join("people.sqlite"))
+            .arg(database)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -1006,7 +1009,8 @@ impl Drop for Application {
 async fn formats_12_a_web_application_with_forms_cookies_and_redirects_learns_no_identifier() {
     leak::prove();
     let folder = tempfile::tempdir().unwrap();
-    let application = Application::start(folder.path());
+    let database = Postgres::start();
+    let application = Application::start(folder.path(), &database.url());
     let mut installation = installation(application.port);
 
     // A form, and the redirect after it.
@@ -1066,11 +1070,11 @@ async fn formats_12_a_web_application_with_forms_cookies_and_redirects_learns_no
     }
     installation.stop();
     drop(application);
-    let kept = fs::read(folder.path().join("people.sqlite")).unwrap();
-    assert!(
-        kept.windows(subscriber.len())
-            .any(|w| w == subscriber.as_bytes())
-    );
+    let kept = database.dump();
+    assert!(kept.contains(&subscriber), "{kept}");
+    fs::write(folder.path().join("dump.sql"), kept).unwrap();
     no_leak(folder.path());
+    // Its log has every statement.
+    no_leak(database.folder());
     no_leak(installation.folder());
 }

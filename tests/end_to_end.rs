@@ -12,10 +12,12 @@ use cryptonym::local::processes::pause;
 
 mod support {
     pub mod clickhouse;
+    pub mod influx;
     pub mod installation;
     pub mod leak;
 }
 use support::clickhouse::{ClickHouse, PERSON};
+use support::influx::Influx;
 use support::installation::{CA, CLIENT, HOST, Installation};
 use support::leak::{self, LeakSearch};
 
@@ -452,4 +454,74 @@ rules = [
 "#,
         analytics.http
     )
+}
+
+/// Line protocol has no rules of ours: nothing of it passes a policy, whatever it calls itself.
+/// An opaque route carries it, and says so in `check`.
+#[test]
+fn formats_12_line_protocol_passes_opaque_routes_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let influx = Influx::start(folder.path());
+    // The same path twice: by a policy, and on another gateway unseen.
+    let gateway = |request: &str| {
+        Installation::start(&format!(
+            "[backend.metrics]\nurls = [\"http://{}\"]\nregion = \"GB\"\n\
+             [[route]]\nname = \"writes\"\nhost = \"{HOST}\"\npath = \"/write\"\nmethods = [\"POST\"]\nquery = [\"db\"]\n\
+             backend = \"metrics\"\n{request}\n\
+             [[route]]\nname = \"questions\"\nhost = \"{HOST}\"\npath = \"/query\"\nmethods = [\"GET\", \"POST\"]\n\
+             query = [\"q\", \"db\"]\nbackend = \"metrics\"\nrequest = \"opaque\"\n\
+             [policy.results]\nrules = [\n{PERSON}]\n",
+            influx.http
+        ))
+    };
+    let mut ruled = gateway("domain = \"improvement\"\nrequest = \"results\"");
+    let mut unseen = gateway("request = \"opaque\"");
+    let shown = unseen.expect(&["check"]);
+    assert!(shown.contains("opaque: bodies pass unseen"), "{shown}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut client = ruled.client();
+    let mut send = |path: &str, media: &str, body: &'static str| {
+        let answer = runtime.block_on(client.send("POST", path, media, body));
+        answer.unwrap_or_else(|failure| panic!("{failure}"))
+    };
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(
+        send("/query?q=CREATE%20DATABASE%20lab", form, "").status,
+        200
+    );
+    let line = "wbc,subscriber_id=SUB-00000001 value=5.4";
+    for media in [
+        "text/plain; charset=utf-8",
+        "application/octet-stream",
+        "text/plain",
+        form,
+    ] {
+        let answer = send("/write?db=lab", media, line);
+        assert_eq!(answer.status, 415, "{media}: {}", answer.text());
+    }
+    for (media, code) in [
+        ("application/json", "malformed-json"),
+        ("application/x-ndjson", "malformed-ndjson"),
+        ("text/csv", ""),
+    ] {
+        let answer = send("/write?db=lab", media, line);
+        assert!(
+            (400..=422).contains(&answer.status),
+            "{media}: {}",
+            answer.text()
+        );
+        assert!(answer.text().contains(code), "{media}: {}", answer.text());
+    }
+    let count = "/query?db=lab&q=SELECT%20count(value)%20FROM%20wbc";
+    let rows = || influx.get(count).unwrap();
+    assert!(!rows().contains("wbc"), "{}", rows());
+
+    // What stands for machines alone may go by a route of its own, unseen.
+    let mut client = unseen.client();
+    let machine = "wbc,analyser=A1 value=5.4";
+    let answer = runtime.block_on(client.send("POST", "/write?db=lab", "text/plain", machine));
+    assert_eq!(answer.unwrap().status, 204);
+    assert!(rows().contains("\"wbc\""), "{}", rows());
+    ruled.stop();
+    unseen.stop();
 }

@@ -1,10 +1,8 @@
 //! The five steps joined, against keepers that answer late, refuse, or count.
 
-use std::collections::HashSet;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use cryptonym::config::{Format, Limits};
@@ -15,21 +13,22 @@ use cryptonym::format::fuzz::policy;
 use cryptonym::format::places::Writing;
 use cryptonym::limits;
 use cryptonym::policy::{Action, RecordUnit, Redact, RuleId, Scope, Unlisted};
-use cryptonym::pseudonym::{
-    Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym, text,
-};
+use cryptonym::pseudonym::{Class, DomainKey, Kind, KindId, Kinds, Normaliser, text};
 use cryptonym::rewrite::head::Head;
 use cryptonym::rewrite::own::OwnIdentifiers;
-use cryptonym::rewrite::{Job, Keeper, Rewriter, Summary};
+use cryptonym::rewrite::{Job, Rewriter, Summary};
 use cryptonym::secret::Key32;
-use cryptonym::vault_link::FirstSight;
+
+#[path = "support/keeper.rs"]
+mod keeper;
+use keeper::{Behaviour, TestKeeper};
 
 const SUBSCRIBER: KindId = KindId(0);
 const EMAIL: KindId = KindId(1);
 
 #[test]
 fn path_08_nothing_leaves_before_its_record_is_durable() {
-    let keeper = TestKeeper::new(Behaviour::Late);
+    let keeper = keeper(Behaviour::Late);
     let mut rewriter = Rewriter::new(job(&keeper, Format::Ndjson, scope(Scope::Domain)));
     let mut out = Vec::new();
     run(async {
@@ -52,7 +51,7 @@ fn path_08_a_refusal_lets_nothing_of_its_segment_leave() {
         Code::VaultConflict,
         Code::Budget,
     ] {
-        let keeper = TestKeeper::new(Behaviour::Refuse(code));
+        let keeper = keeper(Behaviour::Refuse(code));
         let mut out = Vec::new();
         let fault = rewrite(&keeper, b"{\"id\":\"SUB-1\",\"x\":1}\n", &mut out).unwrap_err();
         assert_eq!(fault.code, code);
@@ -62,7 +61,7 @@ fn path_08_a_refusal_lets_nothing_of_its_segment_leave() {
 
 #[test]
 fn path_08_what_is_known_durable_needs_no_round_trip_and_doubles_are_asked_once() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let body = b"{\"id\":\"SUB-1\"}\n{\"id\":\"SUB-1\"}\n{\"id\":\"sub-1\"}\n{\"id\":\"SUB-2\"}\n";
     let mut out = Vec::new();
     let summary = rewrite(&keeper, body, &mut out).unwrap();
@@ -83,7 +82,7 @@ fn path_08_what_is_known_durable_needs_no_round_trip_and_doubles_are_asked_once(
 #[test]
 fn formats_03_a_head_that_grows_too_long_leaves_nothing_behind() {
     for (most, code) in [(33, None), (32, Some(Code::HeadTooLarge))] {
-        let keeper = TestKeeper::new(Behaviour::Keep);
+        let keeper = keeper(Behaviour::Keep);
         let action = scope(Scope::Domain);
         let job = Job {
             policy: policy(Unlisted::Reject, RecordUnit::Auto, &[("header:x", action)]),
@@ -105,7 +104,7 @@ fn formats_03_a_head_that_grows_too_long_leaves_nothing_behind() {
 
 #[test]
 fn path_06_a_value_that_comes_again_has_the_same_answer_and_another_kind_another() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     // Escaped, in another case, as a number and under another kind: all in one segment, and cut.
     let mut body = Vec::new();
     for n in 0..2000u32 {
@@ -135,7 +134,7 @@ fn path_06_a_value_that_comes_again_has_the_same_answer_and_another_kind_another
 
 #[test]
 fn path_06_every_value_that_has_no_normal_form_is_refused_with_its_place() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     for (value, code) in [
         ("\"not normal\"", Code::NotNormal),
         ("\"N/A\"", Code::Sentinel),
@@ -164,7 +163,7 @@ fn path_06_every_value_that_has_no_normal_form_is_refused_with_its_place() {
 
 #[test]
 fn path_05_numbers_and_strings_of_one_spelling_derive_alike() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let mut out = Vec::new();
     rewrite(
         &keeper,
@@ -180,7 +179,7 @@ fn path_05_numbers_and_strings_of_one_spelling_derive_alike() {
 
 #[test]
 fn path_06_tokens_are_alike_within_a_record_and_nowhere_else() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let rules = policy(
         Unlisted::Keep,
         RecordUnit::Auto,
@@ -205,7 +204,7 @@ fn path_06_tokens_are_alike_within_a_record_and_nowhere_else() {
 
 #[test]
 fn path_11_only_what_this_request_sent_comes_back_and_as_it_was_sent() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let own = Arc::new(OwnIdentifiers::new(limits::RESTORE));
     let mut request = job(&keeper, Format::Ndjson, scope(Scope::Domain));
     request.own = Some(own.clone());
@@ -249,7 +248,7 @@ fn path_11_only_what_this_request_sent_comes_back_and_as_it_was_sent() {
 
 #[test]
 fn formats_01_an_identifier_is_the_same_in_json_and_in_rows_and_comes_back_in_rows() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let csv = Format::Csv(Dialect::default());
     let tsv = Format::Tsv { header: true };
     let own = Arc::new(OwnIdentifiers::new(limits::RESTORE));
@@ -302,7 +301,7 @@ fn formats_01_an_identifier_is_the_same_in_json_and_in_rows_and_comes_back_in_ro
 
 #[test]
 fn path_17_how_a_body_is_cut_changes_nothing() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let body: String = (0..300)
         .map(|n| {
             format!(
@@ -335,7 +334,7 @@ fn path_17_how_a_body_is_cut_changes_nothing() {
 
 #[test]
 fn path_03_values_beyond_the_bound_are_refused() {
-    let keeper = TestKeeper::new(Behaviour::Keep);
+    let keeper = keeper(Behaviour::Keep);
     let mut job = job(&keeper, Format::Json, Action::Keep);
     job.policy = policy(
         Unlisted::Keep,
@@ -362,62 +361,9 @@ fn path_03_values_beyond_the_bound_are_refused() {
 
 // --- the keeper under the rewriter's feet ---------------------------------------------------
 
-#[derive(Clone, Copy)]
-enum Behaviour {
-    Keep,
-    Late,
-    Refuse(Code),
-}
-
-struct TestKeeper {
-    keys: Vec<KindKey>,
-    durable: Mutex<HashSet<Pseudonym>>,
-    calls: AtomicUsize,
-    behaviour: Behaviour,
-}
-
-impl TestKeeper {
-    fn new(behaviour: Behaviour) -> Arc<Self> {
-        let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
-        Arc::new(Self {
-            keys: kinds().iter().map(|(_, kind)| domain.kind(kind)).collect(),
-            durable: Mutex::default(),
-            calls: AtomicUsize::new(0),
-            behaviour,
-        })
-    }
-}
-
-impl Keeper for TestKeeper {
-    fn kind(&self, kind: KindId) -> &KindKey {
-        &self.keys[usize::from(kind.0)]
-    }
-
-    fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
-        self.durable.lock().unwrap().contains(pseudonym)
-    }
-
-    fn is_current(&self) -> bool {
-        true
-    }
-
-    fn make_durable<'a>(
-        &'a self,
-        sights: Vec<FirstSight>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
-        Box::pin(async move {
-            self.calls.fetch_add(1, SeqCst);
-            match self.behaviour {
-                Behaviour::Keep => {
-                    let mut durable = self.durable.lock().unwrap();
-                    durable.extend(sights.iter().map(|sight| sight.pseudonym));
-                    Ok(())
-                }
-                Behaviour::Late => std::future::pending().await,
-                Behaviour::Refuse(code) => Err(Fault::new(code, Stage::Resolve)),
-            }
-        })
-    }
+fn keeper(behaviour: Behaviour) -> Arc<TestKeeper> {
+    let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
+    TestKeeper::of(&domain, &kinds(), behaviour)
 }
 
 fn kinds() -> Kinds {

@@ -2,7 +2,8 @@
 
 use crate::pseudonym::{KindId, Kinds};
 
-pub use crate::pseudonym::Generalise;
+use crate::pseudonym::scrub::Detector;
+pub use crate::pseudonym::{Generalise, Scrub};
 
 /// The actions of this version. What the backend sees is said by [`Action::describe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Action {
         scope: Scope,
     },
     Generalise(Generalise),
+    /// What identifies somebody inside free text is replaced; the rest passes.
+    Scrub(Scrub),
     /// Response side only: a pseudonym made from an identifier of this very request becomes
     /// that identifier again.
     Restore {
@@ -28,6 +31,20 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether a value may pass in part or whole, as it came.
+    pub fn lets_through(&self) -> bool {
+        matches!(self, Self::Keep | Self::Scrub(_))
+    }
+
+    /// Whether it makes recoverable pseudonyms of this kind.
+    pub fn makes(&self, wanted: KindId) -> bool {
+        match self {
+            Self::Pseudonym { kind, scope } => *scope == Scope::Domain && *kind == wanted,
+            Self::Scrub(scrub) => scrub.kinds().any(|kind| kind == wanted),
+            _ => false,
+        }
+    }
+
     /// As a policy writes it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -38,6 +55,7 @@ impl Action {
             Self::Mask(_) => "mask",
             Self::Pseudonym { .. } => "pseudonym",
             Self::Generalise(_) => "generalise",
+            Self::Scrub(_) => "scrub",
             Self::Restore { .. } => "restore",
         }
     }
@@ -88,6 +106,10 @@ impl Action {
                 }
             }
             Action::Generalise(to) => describe_generalise(to),
+            Action::Scrub(scrub) => {
+                let found: Vec<_> = scrub.detectors().map(Detector::name).collect();
+                format!("the text; in it, pseudonyms for {}", found.join(", "))
+            }
             Action::Restore { kind } => {
                 format!(
                     "own {} again, as this client sent it",

@@ -11,7 +11,7 @@ pub mod door;
 pub(crate) mod plan;
 pub mod selector;
 
-pub use action::{Action, Generalise, Mask, Redact, Scope};
+pub use action::{Action, Generalise, Mask, Redact, Scope, Scrub};
 pub use automaton::{Automaton, StateId};
 pub use category::{Category, Purpose, Special, adequate};
 pub use door::{Door, Doors};

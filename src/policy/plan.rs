@@ -239,6 +239,14 @@ fn verdicts(
         Some(
             Action::Redact(_) | Action::Mask(_) | Action::Pseudonym { .. } | Action::Generalise(_),
         ) => (Scalar::Slot, Container::Slot),
+        // A text is a scalar. What stands inside an array or object has its own rules, or none.
+        Some(Action::Scrub(_)) => {
+            let unlisted = match unlisted {
+                Unlisted::Keep => Unlisted::Reject,
+                other => other,
+            };
+            (Scalar::Slot, verdicts(None, live, false, unlisted).1)
+        }
         None if kept => (Scalar::Pass, Container::EnterKept),
         None => {
             let (scalar, whole) = match unlisted {

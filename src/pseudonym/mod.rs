@@ -9,6 +9,7 @@
 //! | [`derive`](mod@derive) | normal form → 128 bits, under a key of (domain, epoch, kind) |
 //! | [`text`] | 128 bits ↔ `sub_1_…`, with its check character |
 //! | [`generalise`](mod@generalise), [`mask`](mod@mask) | the other actions on values |
+//! | [`scrub`] | what identifies somebody inside free text |
 //!
 //! `docs/policies.md` has the forms in words and the golden vectors; `golden.rs` checks every
 //! row of them.
@@ -20,6 +21,7 @@ mod keyed;
 pub mod kind;
 pub mod mask;
 pub mod normalise;
+pub mod scrub;
 pub mod text;
 
 #[cfg(test)]
@@ -30,4 +32,5 @@ pub use generalise::{Generalise, NotGeneralisable, generalise};
 pub use kind::{Class, Kind, KindId, Kinds};
 pub use mask::mask;
 pub use normalise::{Normaliser, NotNormal};
+pub use scrub::Scrub;
 pub use text::{Parsed, TextForm, looks_like_pseudonym};

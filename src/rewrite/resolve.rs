@@ -26,6 +26,8 @@ use crate::pseudonym::{
 use crate::secret::{Key32, PlainBuf};
 use crate::vault_link::FirstSight;
 
+mod scrub;
+
 /// Where an answer's text stands in its arena.
 #[derive(Clone, Copy)]
 enum Made {
@@ -88,6 +90,8 @@ pub(super) struct Resolver {
     places: Vec<(usize, KindId)>,
     /// Which of `derived` are not known durable.
     absent: Vec<usize>,
+    /// The segment's slots of free text.
+    texts: Vec<usize>,
     sights: Vec<FirstSight>,
     /// Pseudonyms already among `sights`.
     seen: HashSet<[u8; 16]>,
@@ -175,6 +179,7 @@ impl Resolver {
             derived: Vec::new(),
             places: Vec::new(),
             absent: Vec::new(),
+            texts: Vec::new(),
             sights: Vec::new(),
             seen: HashSet::new(),
             record_key: None,
@@ -192,6 +197,7 @@ impl Resolver {
         self.made.clear();
         self.derived.clear();
         self.places.clear();
+        self.texts.clear();
         self.recent.clear();
         let policy = self.job.policy.clone();
         let keeper = self.job.keeper.clone();
@@ -225,6 +231,10 @@ impl Resolver {
                         }
                     }
                 }
+                Action::Scrub(_) => {
+                    self.texts.push(self.made.len());
+                    Ok(Made::Keep)
+                }
                 _ => {
                     let value = segment.scanner.value(raw, slot.shape, &mut scratch);
                     self.answer(rule, value, slot.record)
@@ -243,6 +253,9 @@ impl Resolver {
             self.put_aside(keeper, segment, &mut scratch);
             self.write(keeper);
             self.remember(segment, &mut scratch);
+        }
+        if !self.texts.is_empty() {
+            self.scrub(keeper, segment, &mut scratch)?;
         }
         self.scratch = scratch;
         if let Some(counts) = &self.counts {
@@ -292,6 +305,8 @@ impl Resolver {
                 self.token(*kind, record)
             }
             Action::Restore { kind } => Ok(self.restore(*kind, text()?)),
+            // Answered when all others are.
+            Action::Scrub(_) => Ok(Made::Keep),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::installation::Installation;
 
 /// At most 100 pseudonyms at once (`limits::REVEAL_PSEUDONYMS`).
+#[allow(dead_code, reason = "each test uses a part of it")]
 pub const BATCH: usize = 100;
 
 /// Asks for, has approved and fetches what stands behind `pseudonyms`: pseudonym → identifier.

@@ -1,15 +1,15 @@
 """A small web application as people write them: a form, a cookie, a redirect, a page by path.
 
-Prints its port. Keeps what it is told in the SQLite file that is its argument.
+Prints its port. Keeps what it is told in the PostgreSQL database that is its argument.
 """
 
-import sqlite3
 import sys
 from wsgiref.simple_server import make_server
 
+import psycopg
 from bottle import Bottle, redirect, request, response
 
-people = sqlite3.connect(sys.argv[1])
+people = psycopg.connect(sys.argv[1], autocommit=True)
 people.execute("CREATE TABLE people (subscriber TEXT, email TEXT, note TEXT)")
 app = Bottle()
 
@@ -18,8 +18,7 @@ app = Bottle()
 def sign_up():
     form = request.forms.decode("utf-8")
     subscriber = form["subscriber"]
-    people.execute("INSERT INTO people VALUES (?, ?, ?)", (subscriber, form["email"], form["note"]))
-    people.commit()
+    people.execute("INSERT INTO people VALUES (%s, %s, %s)", (subscriber, form["email"], form["note"]))
     response.set_cookie("sid", subscriber, path="/", httponly=True)
     redirect(f"/subscribers/{subscriber}?welcome=1", 303)
 
@@ -27,7 +26,7 @@ def sign_up():
 @app.get("/subscribers/<subscriber>")
 @app.get("/own/<subscriber>")
 def page(subscriber):
-    rows = people.execute("SELECT email, note FROM people WHERE subscriber = ?", (subscriber,)).fetchall()
+    rows = people.execute("SELECT email, note FROM people WHERE subscriber = %s", (subscriber,)).fetchall()
     print("shows", subscriber, request.get_cookie("sid"), request.get_header("x-subscriber"), file=sys.stderr)
     return {
         "subscriber": subscriber,
@@ -41,7 +40,7 @@ def page(subscriber):
 @app.get("/results")
 def results():
     asked = request.query.decode("utf-8")["subscriber"]
-    return str(people.execute("SELECT count(*) FROM people WHERE subscriber = ?", (asked,)).fetchone()[0])
+    return str(people.execute("SELECT count(*) FROM people WHERE subscriber = %s", (asked,)).fetchone()[0])
 
 
 server = make_server("127.0.0.1", 0, app)

@@ -151,7 +151,10 @@ fn measures(route: &Route, rules: &[Rule], config: &Config) -> Vec<String> {
             .iter()
             .any(|rule| matches!(rule.action, Action::Pseudonym { scope, .. } if scope == wanted))
     };
-    if let Some(domain) = route.domain.filter(|_| makes(Scope::Domain)) {
+    let scrubs = rules
+        .iter()
+        .any(|rule| matches!(rule.action, Action::Scrub(_)));
+    if let Some(domain) = route.domain.filter(|_| makes(Scope::Domain) || scrubs) {
         all.push(format!(
             "pseudonyms of the domain `{}` (Art. 4(5)); the additional information is kept apart, in the vault, and is given out to two people together, with an entry in a log",
             config.domains[domain].name
@@ -159,6 +162,9 @@ fn measures(route: &Route, rules: &[Rule], config: &Config) -> Vec<String> {
     }
     if makes(Scope::Record) {
         all.push("random tokens, new in every record, that nobody can turn back".to_owned());
+    }
+    if scrubs {
+        all.push("free text passes without what a detector finds in it; what has no form (a name that stands nowhere else, a place, a rare event) stays".to_owned());
     }
     if matches!(route.response, ResponseBody::RestoreOwn(_)) {
         all.push("answers give a client back what it sent itself, and nothing more".to_owned());

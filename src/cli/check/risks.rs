@@ -193,6 +193,17 @@ fn of_policy(policy: &Policy, config: &Config, risks: &mut Vec<Risk>) {
             ),
         );
     }
+    for rule in &policy.rules {
+        if let Action::Scrub(_) = rule.action {
+            add(
+                false,
+                format!(
+                    "{}: free text. Names that stand nowhere else in the record, places and rare events have no form that could be found, and pass",
+                    rule.at
+                ),
+            );
+        }
+    }
     for rule in policy.rules.iter().filter(|r| r.accept_frequency) {
         let kind = match rule.action {
             Action::Pseudonym { kind, .. } => &*config.kinds.get(kind).name,

@@ -70,6 +70,7 @@ pub(super) fn example(rule: &Rule, kinds: &Kinds) -> String {
             }
         }
         Action::Generalise(how) => generalised(how),
+        Action::Scrub(_) => "the text, without what is found".to_owned(),
         Action::Restore { kind } => format!("what the client sent ({})", kinds.get(*kind).name),
     }
 }

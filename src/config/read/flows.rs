@@ -65,7 +65,7 @@ fn check_purpose(
         let Some(category) = rule.category else {
             continue;
         };
-        if rule.action == Action::Keep && !purpose.lists().contains(&category) {
+        if rule.action.lets_through() && !purpose.lists().contains(&category) {
             findings.error(
                 place,
                 format!(
@@ -91,7 +91,7 @@ fn check_special(
         return;
     }
     for (rule, place) in policy.policy.rules.iter().zip(&policy.places) {
-        let Some(special) = rule.special.filter(|_| rule.action == Action::Keep) else {
+        let Some(special) = rule.special.filter(|_| rule.action.lets_through()) else {
             continue;
         };
         findings.error(
@@ -136,6 +136,6 @@ fn identifiable(rule: &Rule) -> bool {
     rule.category.is_some_and(Category::is_identifiable)
         && matches!(
             rule.action,
-            Action::Keep | Action::Mask(_) | Action::Generalise(_)
+            Action::Keep | Action::Scrub(_) | Action::Mask(_) | Action::Generalise(_)
         )
 }

@@ -5,7 +5,7 @@ use super::{plain_name, word};
 use crate::pseudonym::{Class, Kind, Kinds, Normaliser};
 
 /// Kinds that every configuration has; `[kind.NAME]` of the same name changes them.
-const BUILT_IN: [(&str, Class, &str, Normaliser); 7] = [
+const BUILT_IN: [(&str, Class, &str, Normaliser); 11] = [
     ("subscriber", Class::Person, "sub", Normaliser::Subscriber),
     ("email", Class::Person, "eml", Normaliser::Email),
     ("nhs-number", Class::Person, "nhs", Normaliser::NhsNumber),
@@ -13,9 +13,13 @@ const BUILT_IN: [(&str, Class, &str, Normaliser); 7] = [
     ("kit", Class::Object, "kit", Normaliser::Kit),
     ("provider", Class::Person, "prv", Normaliser::Provider),
     ("name", Class::Person, "nam", Normaliser::Name),
+    ("card", Class::Object, "crd", Normaliser::Card),
+    ("iban", Class::Object, "iba", Normaliser::Iban),
+    ("postcode", Class::Object, "pcd", Normaliser::Postcode),
+    ("ip", Class::Object, "ipa", Normaliser::Ip),
 ];
 
-const NORMALISERS: [(&str, Normaliser); 8] = [
+const NORMALISERS: [(&str, Normaliser); 12] = [
     ("subscriber", Normaliser::Subscriber),
     ("email", Normaliser::Email),
     ("nhs-number", Normaliser::NhsNumber),
@@ -23,6 +27,10 @@ const NORMALISERS: [(&str, Normaliser); 8] = [
     ("kit", Normaliser::Kit),
     ("provider", Normaliser::Provider),
     ("name", Normaliser::Name),
+    ("card", Normaliser::Card),
+    ("iban", Normaliser::Iban),
+    ("postcode", Normaliser::Postcode),
+    ("ip", Normaliser::Ip),
     ("text", Normaliser::Text),
 ];
 

@@ -108,6 +108,11 @@ fn read<'a>(
     let whole = rules.len() == count && count > 0;
     if whole {
         one_subject(&rules, &places, &table);
+        for (rule, place) in rules.iter().zip(&places) {
+            if let (Action::Scrub(scrub), Some(record)) = (&rule.action, record) {
+                rule::scrub::check_record(scrub, record, place, findings);
+            }
+        }
     }
     let at = name.place.clone();
     table.finish();
@@ -188,9 +193,7 @@ fn idle_restores(
     rules: &[Rule],
     findings: &super::Findings,
 ) {
-    let made = |wanted| {
-        rules.iter().any(|r| matches!(r.action, Action::Pseudonym { kind, scope: Scope::Domain } if kind == wanted))
-    };
+    let made = |wanted| rules.iter().any(|rule| rule.action.makes(wanted));
     for (rule, mark) in restore.iter().zip(marks) {
         if let Action::Restore { kind } = rule.action
             && !made(kind)

@@ -9,8 +9,10 @@ use crate::policy::{
 };
 use crate::pseudonym::{Class, KindId};
 
+pub(super) mod scrub;
+
 /// What each action may be given beside `at`, `category`, `special`, `action` and `subject`.
-const OPTIONS: [(&str, &[&str]); 7] = [
+const OPTIONS: [(&str, &[&str]); 8] = [
     ("keep", &[]),
     ("drop", &[]),
     ("reject", &[]),
@@ -18,9 +20,10 @@ const OPTIONS: [(&str, &[&str]); 7] = [
     ("mask", &["first", "last", "with"]),
     ("pseudonym", &["kind", "scope", "accept", "already"]),
     ("generalise", &["to", "width", "top", "v4", "v6"]),
+    ("scrub", &["find", "country", "kinds"]),
 ];
 
-const LATER: [&str; 6] = ["seal", "digits", "like", "date-shift", "scrub", "restore"];
+const LATER: [&str; 5] = ["seal", "digits", "like", "date-shift", "restore"];
 
 /// Reads one rule; `None` where it has errors.
 pub(super) fn read(table: Table<'_>, kinds: &ReadKinds<'_>, complete: bool) -> Option<Rule> {
@@ -153,6 +156,7 @@ fn action(
             })
         }
         "generalise" => generalise(table).map(Action::Generalise),
+        "scrub" => scrub::read(table, kinds, complete).map(Action::Scrub),
         later if LATER.contains(&later) => {
             let hint = if later == "restore" {
                 "restore places stand in the policy's own list: restore = [{ at = \"…\", kind = \"…\" }]"

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 mod date;
 mod number;
-mod postcode;
+pub(super) mod postcode;
 
 /// A coarser value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,27 +3,22 @@
 /// Appends the outward code, upper case. The value is a full postcode, with one space or none
 /// between its halves, in whatever case, or an outward code alone, which is as coarse already.
 pub(super) fn outward(value: &str, out: &mut String) -> Option<()> {
-    let outward = match value.split_once(' ') {
-        Some((outward, inward)) => {
-            is_inward(inward).then_some(())?;
-            outward
-        }
-        // The shortest full postcode has five characters, the longest outward code four.
-        None if value.len() <= 4 => value,
-        None => {
-            let (outward, inward) = value.split_at_checked(value.len() - 3)?;
-            is_inward(inward).then_some(())?;
-            outward
-        }
+    let outward = match halves(value) {
+        Some((outward, _)) => outward,
+        None => Some(value).filter(|value| is_outward(value))?,
     };
-    let is_girobank = outward.eq_ignore_ascii_case("GIR")
-        && value.len() > 4
-        && value.as_bytes()[value.len() - 3..].eq_ignore_ascii_case(b"0AA");
-    if !is_outward(outward) && !is_girobank {
-        return None;
-    }
     out.extend(outward.chars().map(|char| char.to_ascii_uppercase()));
     Some(())
+}
+
+/// The outward and the inward code of a full postcode, as they are spelt.
+pub(in crate::pseudonym) fn halves(value: &str) -> Option<(&str, &str)> {
+    let (outward, inward) = match value.split_once(' ') {
+        Some(halves) => halves,
+        None => value.split_at_checked(value.len().checked_sub(3)?)?,
+    };
+    let is_girobank = outward.eq_ignore_ascii_case("GIR") && inward.eq_ignore_ascii_case("0AA");
+    (is_inward(inward) && (is_outward(outward) || is_girobank)).then_some((outward, inward))
 }
 
 /// A digit and two letters, never C, I, K, M, O or V.

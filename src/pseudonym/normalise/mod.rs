@@ -12,11 +12,15 @@ use crate::limits;
 
 use super::text;
 
+mod address;
+mod card;
 mod code;
 mod email;
+mod iban;
 mod name;
 mod nhs;
 mod phone;
+mod postcode;
 mod sentinel;
 
 macro_rules! normalisers {
@@ -51,6 +55,14 @@ normalisers! {
     Provider = "provider",
     /// A person's name; letter case and the width of inner white space do not count.
     Name = "name",
+    /// A payment card's number with a right check digit; separators do not count.
+    Card = "card",
+    /// A bank account's number (ISO 13616) with right check digits; spaces and case do not count.
+    Iban = "iban",
+    /// A United Kingdom postcode; case and the space inside do not count.
+    Postcode = "postcode",
+    /// An address of IPv4 or IPv6; how it is spelt does not count.
+    Ip = "ip",
     /// Any text: Unicode as it comes, only outer white space is refused. For vocabularies.
     Text = "text",
 }
@@ -116,6 +128,10 @@ impl Normaliser {
             Normaliser::NhsNumber => nhs::write(value, out),
             Normaliser::Phone => phone::write(value, out),
             Normaliser::Name => name::write(value, out),
+            Normaliser::Card => card::write(value, out),
+            Normaliser::Iban => iban::write(value, out),
+            Normaliser::Postcode => postcode::write(value, out),
+            Normaliser::Ip => address::write(value, out),
             Normaliser::Text => {
                 out.extend_from_slice(value);
                 Some(())
@@ -145,7 +161,9 @@ impl Normaliser {
             Normaliser::Email => sentinel::is_word(value) || email::is_sentinel(value),
             Normaliser::NhsNumber => sentinel::is_word(value) || nhs::is_sentinel(value),
             Normaliser::Phone => sentinel::is_word(value) || phone::is_sentinel(value),
-            Normaliser::Name => sentinel::is_word(value),
+            Normaliser::Card => sentinel::is_word(value) || card::is_sentinel(value),
+            Normaliser::Ip => address::is_sentinel(value) || sentinel::is_word(value),
+            Normaliser::Name | Normaliser::Iban | Normaliser::Postcode => sentinel::is_word(value),
             Normaliser::Text => value.is_empty(),
         }
     }

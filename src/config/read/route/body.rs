@@ -4,7 +4,7 @@ use super::super::super::raw::Table;
 use super::super::super::{Format, Gateway, RequestBody, ResponseBody, Rows, WebSocket};
 use super::super::{Names, policy, resolve, shorten, word};
 use crate::config::diagnostic::name_hint;
-use crate::policy::{Action, Scope};
+use crate::policy::Action;
 
 /// A policy, or opaque, or no body at all.
 pub(super) fn request(table: &Table<'_>, names: &Names<'_>) -> Option<RequestBody> {
@@ -109,15 +109,8 @@ pub(super) fn response(
 pub(super) fn derives(table: &Table<'_>, policies: &[(&str, &policy::Read<'_>)], domain: bool) {
     let pseudonym = policies.iter().find_map(|(key, read)| {
         let mut rules = read.policy.rules.iter().zip(&read.places);
-        let (_, place) = rules.find(|(r, _)| {
-            matches!(
-                r.action,
-                Action::Pseudonym {
-                    scope: Scope::Domain | Scope::Record,
-                    ..
-                }
-            )
-        })?;
+        let (_, place) =
+            rules.find(|(r, _)| matches!(r.action, Action::Pseudonym { .. } | Action::Scrub(_)))?;
         Some((*key, *read, place))
     });
     match (pseudonym, policies.first()) {
