@@ -29,6 +29,7 @@ fn entries(identifiers: &[String]) -> impl Iterator<Item = Entry<'_>> + Clone {
         kind: "subscriber",
         pseudonym: Pseudonym([7; 16]),
         identifier: Plain::new(identifier.as_bytes()),
+        subject: None,
     })
 }
 

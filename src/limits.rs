@@ -8,12 +8,18 @@ mod codings;
 mod feed;
 mod protocols;
 mod shares;
+mod soak;
+mod spool;
+mod values;
 
 pub use self::bypath::*;
 pub use self::codings::*;
 pub use self::feed::*;
 pub use self::protocols::*;
 pub use self::shares::*;
+pub use self::soak::*;
+pub use self::spool::*;
+pub use self::values::*;
 
 // --- bodies -------------------------------------------------------------------------------
 
@@ -556,40 +562,3 @@ pub const HANDOVER_SOCKETS: usize = 128;
 
 /// The line that goes with them.
 pub const HANDOVER_LINE: u64 = 1024;
-
-// --- a soak with trouble
-
-/// A body that the backend of a soak takes: the largest that its clients send is 2 MiB.
-pub const SOAK_BODY: usize = 16 * 1024 * 1024;
-
-/// Subjects of a soak: below the number from which generated identifiers repeat.
-pub const SOAK_SUBJECTS: u64 = 800_000;
-
-/// After this a client of a soak breaks off: time for what it has sent to arrive.
-pub const SOAK_ABORT: Duration = Duration::from_millis(150);
-
-/// How long the backend, or the vault, of a soak stays away.
-pub const SOAK_AWAY: Duration = Duration::from_secs(1);
-
-/// Refusals this long after a backend or vault has come back are still its absence: a circuit
-/// opens again after seconds, a lease is asked for again after a pause.
-pub const SOAK_GRACE: Duration = Duration::from_secs(8);
-
-/// At the end of a soak, connections close within this time: an idle one is swept once a second.
-pub const SOAK_CLOSE: Duration = Duration::from_secs(30);
-
-// --- values that depend on their record
-
-/// Days by which `date-shift` moves dates at most, unless a rule says how many: half a year hides
-/// the season.
-pub const SHIFT_DAYS: u16 = 183;
-
-/// A rule may not say fewer: a week is a guess away from the truth.
-pub const SHIFT_DAYS_LEAST: u16 = 7;
-
-/// Nor more: ten years. Ages and eras would mean nothing any more.
-pub const SHIFT_DAYS_MOST: u16 = 3650;
-
-/// What sealed values are padded to, at least; beyond, to the next power of two. Names, dates and
-/// numbers all look alike.
-pub const SEAL_LEAST: usize = 32;

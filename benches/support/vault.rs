@@ -99,6 +99,7 @@ impl Opened {
             kind: KIND,
             pseudonym: *pseudonym,
             identifier: Plain::new(identifier.as_bytes()),
+            subject: None,
         }));
         let mut envelope = Envelope {
             domain: self.lease.domain.0,

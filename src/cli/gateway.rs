@@ -20,7 +20,7 @@ use crate::harden;
 use crate::limits;
 use crate::observe;
 use crate::observe::log::LogFormat;
-use crate::vault_link::{Boot, Current, VaultLink};
+use crate::vault_link::{Boot, Current, VaultLink, spool};
 
 mod handover;
 mod reload;
@@ -80,6 +80,11 @@ pub fn run(args: Args, config: &Path) -> Exit {
     };
     observe::log::start(args.log_format, &args.log);
     observe::panics::hide_payloads();
+    // Before files that are not there can not be reached any more.
+    let spool_dir = config.gateway.as_ref().and_then(|g| g.spool_dir.clone());
+    if let Some(Err(error)) = spool_dir.as_deref().map(spool::prepare) {
+        return failed(&error);
+    }
     // Before there is a second thread: what is taken away is taken from those to come.
     let folders = config.gateway_folders();
     let landlock = harden::files::only(&folders.read, &folders.write);
@@ -162,6 +167,13 @@ async fn serve(
     let boot = match Boot::new(taken.as_ref().map(|taken| taken.boot)) {
         Ok(boot) => boot,
         Err(error) => return failed(&error),
+    };
+    let boot = match gateway.spool_dir.clone() {
+        None => boot,
+        Some(folder) => match boot.spooling(folder) {
+            Ok(boot) => boot,
+            Err(error) => return failed(&error),
+        },
     };
     let domains = reload::domains(&config);
     let link = Current::default();

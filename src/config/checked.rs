@@ -48,6 +48,17 @@ pub struct Domain {
     pub purpose: Purpose,
     /// New identifiers per gateway and UTC day.
     pub budget_per_day: u64,
+    /// Where a gateway keeps recovery records while the vault is away; `None`: it waits.
+    pub spool: Option<Spool>,
+}
+
+/// `spool = { max_bytes = "64MiB", max_staleness = "15m" }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Of the disk.
+    pub max_bytes: usize,
+    /// Age of the oldest record that is in the spool only: from there on nothing is added.
+    pub max_staleness: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +98,8 @@ pub struct Gateway {
     pub reload_on_change: bool,
     /// Where this process hands its sockets over, or takes them; `None`: nowhere.
     pub handover: Option<PathBuf>,
+    /// The folder of the domains' spools; `None`: no domain that routes use has one.
+    pub spool_dir: Option<PathBuf>,
 }
 
 /// Where traces go (OTLP over plain HTTP), and which.

@@ -25,6 +25,7 @@ impl Config {
                 certificates,
                 egress,
                 handover,
+                spool_dir,
                 ..
             } = gateway;
             folders.tls(tls);
@@ -43,6 +44,7 @@ impl Config {
             folders
                 .write
                 .extend(handover.iter().map(|file| folder(file)));
+            folders.write.extend(spool_dir.clone());
         }
         for backend in &self.backends {
             let identity = backend

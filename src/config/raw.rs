@@ -344,6 +344,10 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     fn integer(self, key: &str, range: &std::ops::RangeInclusive<u64>) -> Option<u64> {
         let Some(i) = self.value.as_integer() else {
             return self.wrong("a whole number");

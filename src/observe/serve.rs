@@ -40,14 +40,14 @@ type Making<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What is behind the pages of one process.
 pub struct Pages {
     registry: Registry,
-    ready: Box<dyn Fn() -> Making<Result<(), String>> + Send + Sync>,
+    ready: Box<dyn Fn() -> Making<Result<String, String>> + Send + Sync>,
 }
 
 impl Pages {
-    /// `ready` says why not, in words without secrets.
+    /// `ready` says why not, or what else is worth a line, in words without secrets.
     pub fn new<F>(registry: Registry, ready: impl Fn() -> F + Send + Sync + 'static) -> Arc<Self>
     where
-        F: Future<Output = Result<(), String>> + Send + 'static,
+        F: Future<Output = Result<String, String>> + Send + 'static,
     {
         Arc::new(Self {
             registry,
@@ -178,7 +178,7 @@ impl Pages {
             // Alive means: it answers.
             "/healthz" => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/readyz" => match (self.ready)().await {
-                Ok(()) => page(StatusCode::OK, TEXT, "ready\n".to_owned()),
+                Ok(more) => page(StatusCode::OK, TEXT, format!("ready\n{more}")),
                 Err(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"),
             },
             "/metrics" => {
@@ -241,7 +241,7 @@ mod tests {
         let asked = ready.clone();
         let is_ready = move || {
             let ready = asked.load(Relaxed);
-            async move { ready.then_some(()).ok_or("no lease".to_owned()) }
+            async move { ready.then(String::new).ok_or("no lease".to_owned()) }
         };
         let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let pages = Pages::new(registry, is_ready);
@@ -266,7 +266,7 @@ mod tests {
     /// Silent connections neither stay nor keep anybody out.
     #[tokio::test]
     async fn proxy_11_silent_visitors_blind_nobody() {
-        let pages = Pages::new(Registry::default(), || async { Ok(()) });
+        let pages = Pages::new(Registry::default(), || async { Ok(String::new()) });
         let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, pages, Door::Pages, stop.clone()));

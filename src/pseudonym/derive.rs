@@ -54,6 +54,8 @@ pub enum Use {
     Ff1,
     /// The vault's keyed database indexes.
     Index,
+    /// Authenticates what a gateway has spooled.
+    Spool,
 }
 
 impl Use {
@@ -64,6 +66,7 @@ impl Use {
         Use::Subject,
         Use::Ff1,
         Use::Index,
+        Use::Spool,
     ];
 
     /// The name that stands in the info.
@@ -75,6 +78,7 @@ impl Use {
             Use::Subject => "subject",
             Use::Ff1 => "ff1",
             Use::Index => "index",
+            Use::Spool => "spool",
         }
     }
 }

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Current;
 use super::client::CallError;
+use super::spool::{SpoolStatus, Spools};
 use crate::observe::count::{Times, counter};
 use crate::wire::path;
 
@@ -77,7 +78,11 @@ impl Calls {
 }
 
 /// The part of a metrics page that is the link's.
-pub struct LinkPage(pub(super) Current, pub(super) Arc<Calls>);
+pub struct LinkPage(
+    pub(super) Current,
+    pub(super) Arc<Calls>,
+    pub(super) Option<Arc<Spools>>,
+);
 
 impl fmt::Debug for LinkPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +93,7 @@ impl fmt::Debug for LinkPage {
 impl Collector for LinkPage {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.calls(&mut to)?;
+        self.spools(&mut to)?;
         let leases = (self.0.load().as_ref()).map_or_else(Vec::new, |link| link.status());
         type Get = fn(&super::LeaseStatus) -> u64;
         let gauges: [(&str, &str, Get); 4] = [
@@ -116,6 +122,87 @@ impl Collector for LinkPage {
 }
 
 impl LinkPage {
+    fn spools(&self, to: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        type Get = fn(&SpoolStatus) -> u64;
+        let Some(spools) = &self.2 else { return Ok(()) };
+        let spools = spools.status();
+        let gauges: [(&str, &str, Get); 7] = [
+            (
+                "spool_bytes",
+                "What a domain's spool takes of the disk",
+                |s| s.bytes,
+            ),
+            (
+                "spool_records",
+                "Recovery records that are in the spool only",
+                |s| s.records,
+            ),
+            ("spool_oldest_seconds", "Age of the oldest of them", |s| {
+                s.oldest.as_secs()
+            }),
+            ("spool_max_bytes", "The bound of spool_bytes", |s| {
+                s.bounds.map_or(0, |b| b.max_bytes as u64)
+            }),
+            (
+                "spool_max_staleness_seconds",
+                "The bound of spool_oldest_seconds",
+                |s| s.bounds.map_or(0, |b| b.max_staleness.as_secs()),
+            ),
+            (
+                "spool_stale",
+                "1: the oldest record has reached its bound, and new identifiers are refused",
+                |s| s.stale.into(),
+            ),
+            (
+                "spool_aside",
+                "Files kept aside: refused by the vault, or damaged",
+                |s| s.aside,
+            ),
+        ];
+        for (name, help, get) in gauges {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for spool in &spools {
+                let labels = [("domain", spool.domain.as_str())];
+                ConstGauge::new(get(spool)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let counts: [(&str, &str, Get); 5] = [
+            (
+                "spool_appended",
+                "Recovery records put into the spool",
+                |s| s.appended,
+            ),
+            (
+                "spool_replayed",
+                "Spooled recovery records that the vault has kept",
+                |s| s.replayed,
+            ),
+            (
+                "spool_refused",
+                "Batches that the spool did not take: stale, full, or the disk failed",
+                |s| s.refused,
+            ),
+            (
+                "spool_corrupt",
+                "Damages found in spools: changed, missing or forged frames",
+                |s| s.corrupt,
+            ),
+            (
+                "spool_torn",
+                "Frames whose writing was cut short by the end of a process",
+                |s| s.torn,
+            ),
+        ];
+        for (name, help, get) in counts {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for spool in &spools {
+                let labels = [("domain", spool.domain.as_str())];
+                counter(&mut family, &labels, get(spool))?;
+            }
+        }
+        Ok(())
+    }
+
     fn calls(&self, to: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let all = || CALLS.iter().zip(&self.1.calls);
         let counts = MetricType::Counter;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::FirstSight;
 use super::known::KnownSet;
 use super::publish::{Job, fault};
+use super::spool::{Spool, SpoolKey};
 use crate::error::{Code, Fault};
 use crate::limits;
 use crate::pseudonym::{KindId, KindKey, Pseudonym};
@@ -36,6 +37,14 @@ pub struct Shared {
     pub(super) retired: AtomicBool,
     /// Wakes the renewal.
     pub(super) wake: Arc<Notify>,
+    /// Where batches go while the vault is away.
+    pub(super) spool: Option<Keyed>,
+}
+
+/// A domain's spool, with the key under which this lease writes to it.
+pub(super) struct Keyed {
+    pub spool: Arc<Spool>,
+    pub key: Arc<SpoolKey>,
 }
 
 impl Lease {
@@ -93,6 +102,10 @@ impl Lease {
 impl Shared {
     pub fn is_live(&self) -> bool {
         !self.retired.load(Ordering::Acquire) && !self.left().is_zero()
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     pub fn left(&self) -> Duration {

@@ -2,9 +2,10 @@
 //!
 //! What enters: names of domains, first sights of identifiers. What leaves: leased keys,
 //! the certainty that a recovery record is durable. What can never happen: a pseudonym counts
-//! as durable before the vault has said so in this incarnation of its store, or a leased key
-//! touches a disk.
+//! as durable before the vault has said so in this incarnation of its store, or the domain's spool
+//! has synced it; or a leased key touches a disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, VaultAddress};
+use crate::config::{self, Config, VaultAddress};
 use crate::limits;
 use crate::pseudonym::{KindId, Pseudonym};
 use crate::secret::PlainBuf;
@@ -25,8 +26,10 @@ pub mod known;
 mod lease;
 mod publish;
 mod renew;
+pub mod spool;
 
 pub use lease::Lease;
+use spool::{SpoolStatus, Spools};
 
 /// A pseudonym whose recovery record is not known to be durable, with what it stands for.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub struct VaultLink {
 /// A domain, and whoever renews its lease, as long as a link has it.
 struct Renewed {
     domain: Arc<renew::Domain>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// What names one process towards the vault, from its start to its end.
@@ -64,6 +67,8 @@ pub struct Boot {
     /// Counts the process's batches, whatever links it has had.
     batches: Arc<AtomicU64>,
     calls: Arc<calls::Calls>,
+    /// `None`: nothing is spooled.
+    spools: Option<Arc<Spools>>,
 }
 
 impl Boot {
@@ -77,7 +82,19 @@ impl Boot {
             predecessor,
             batches: Arc::default(),
             calls: Arc::default(),
+            spools: None,
         })
+    }
+
+    /// Domains that have a spool find it in this folder (`gateway.spool_dir`); what earlier
+    /// processes have left there is sent. Only for a process that has the folder's certificate to
+    /// the vault: batches are sealed in its name.
+    ///
+    /// # Errors
+    /// In words for an operator.
+    pub fn spooling(mut self, folder: PathBuf) -> Result<Self, String> {
+        self.spools = Some(Arc::new(Spools::open(folder, self.id)?));
+        Ok(self)
     }
 
     pub fn id(&self) -> [u8; 16] {
@@ -86,7 +103,20 @@ impl Boot {
 
     /// What a metrics page shows of the process's links: of the one that `current` has.
     pub fn page(&self, current: Current) -> calls::LinkPage {
-        calls::LinkPage(current, self.calls.clone())
+        calls::LinkPage(current, self.calls.clone(), self.spools.clone())
+    }
+
+    /// Spools that may be used, or hold something.
+    pub fn spools(&self) -> Vec<SpoolStatus> {
+        self.spools.as_ref().map_or_else(Vec::new, |s| s.status())
+    }
+
+    /// From now on the bounds of this configuration hold: it is served, with these domains.
+    pub fn bound_spools(&self, config: &Config, domains: &[usize]) {
+        if let Some(spools) = &self.spools {
+            let served = domains.iter().map(|at| &config.domains[*at]);
+            spools.set_bounds(served.map(|domain| (domain.name.as_str(), domain.spool)));
+        }
     }
 }
 
@@ -153,13 +183,18 @@ impl VaultLink {
             }),
         };
         let renewed = |at: usize| {
-            let name = &config.domains[at].name;
+            let domain = &config.domains[at];
+            let name = &domain.name;
             let mut known = same
                 .iter()
                 .flat_map(|before| before.domains.iter().flatten());
             let known = known.find(|renewed| renewed.domain.name == *name);
-            known.map_or_else(|| Renewed::start(&publisher, name), Arc::clone)
+            known.map_or_else(|| Renewed::start(&publisher, domain), Arc::clone)
         };
+        if let (Some(spools), None) = (&boot.spools, before) {
+            let served = domains.iter().map(|at| config.domains[*at].name.as_str());
+            spools.warn_of_unserved(&served.collect::<Vec<_>>());
+        }
         let all = 0..config.domains.len();
         let domains = all.map(|at| domains.contains(&at).then(|| renewed(at)));
         Ok(Arc::new(Self {
@@ -232,22 +267,29 @@ impl VaultLink {
 }
 
 impl Renewed {
-    fn start(publisher: &Arc<publish::Publisher>, name: &str) -> Arc<Self> {
+    fn start(publisher: &Arc<publish::Publisher>, domain: &config::Domain) -> Arc<Self> {
+        let spools = publisher.boot.spools.as_ref();
+        let spool = spools.map(|spools| spools.of(&domain.name, domain.spool));
         let domain = Arc::new(renew::Domain {
-            name: name.to_owned(),
+            name: domain.name.clone(),
             lease: ArcSwapOption::empty(),
             wake: Arc::new(Notify::new()),
             refusal: ArcSwapOption::empty(),
+            spool: spool.clone(),
         });
         let task = renew::run(publisher.clone(), domain.clone());
-        let task = tokio::spawn(task);
-        Arc::new(Self { domain, task })
+        let mut tasks = vec![tokio::spawn(task)];
+        if let Some(spool) = spool {
+            let replay = spool::replay(publisher.clone(), domain.clone(), spool);
+            tasks.push(tokio::spawn(replay));
+        }
+        Arc::new(Self { domain, tasks })
     }
 }
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

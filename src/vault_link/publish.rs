@@ -2,27 +2,31 @@
 //!
 //! ```text
 //! make_durable ─▶ queue ─▶ batch (≤ 1000) ─ sealed once ─▶ vault ─ synced ─▶ known set ─▶ callers
+//!                                                  └─ away ─▶ spool ─ synced ─┘
 //! ```
+//!
+//! Where the domain has a spool ([`super::spool`]), a batch that the vault does not acknowledge
+//! within `SPOOL_AFTER` goes there, and while the vault is known to be away at once.
 //!
 //! A batch leaves at once while few are in flight; otherwise it fills until one returns. What can
 //! never happen: a caller is told "durable" before the vault has acknowledged every record of
-//! that caller, one batch is sealed twice, or a caller is refused for what another has sent.
+//! that caller, or the spool has synced it; one batch is sealed twice, or a caller is refused for what another has sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
 
 use super::client::{CallError, Client};
-use super::lease::Shared;
+use super::lease::{Keyed, Shared};
 use super::{Boot, FirstSight, retry_after};
 use crate::error::{Code, Fault, Stage};
 use crate::limits;
-use crate::pseudonym::Kinds;
+use crate::pseudonym::{KindId, Kinds};
 use crate::secret::Plain;
 use crate::wire::batch::{self, Entry, Envelope, INFO, associated_data};
 use crate::wire::control::RecordsAnswer;
@@ -177,10 +181,71 @@ async fn deliver(publisher: &Publisher, lease: &Shared, batch: Vec<(u64, FirstSi
     results
 }
 
-/// Seals a batch once, and sends those bytes until the vault answers or the time is over.
+/// Makes a batch durable, in the vault or in the spool.
 async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<(), Code> {
-    let deadline = Instant::now() + limits::VAULT_TIME;
+    let spool = lease.spool.as_ref().filter(|keyed| keyed.spool.takes());
+    let Some(keyed) = spool else {
+        let bytes = seal(publisher, lease, sights)?;
+        let handed = hand_over(publisher, lease, sights, bytes, limits::VAULT_TIME).await;
+        if let (Err(Code::VaultUnreachable), Some(keyed)) = (handed, &lease.spool) {
+            keyed.spool.turned_away();
+        }
+        return handed;
+    };
+    if keyed.spool.is_away() {
+        return put_by(publisher, lease, keyed, sights, None).await;
+    }
     let bytes = seal(publisher, lease, sights)?;
+    let handed = hand_over(publisher, lease, sights, bytes.clone(), limits::SPOOL_AFTER).await;
+    match handed {
+        // Of another store the next lease will know: what this one says counts no more.
+        Err(Code::VaultUnreachable) if !lease.is_retired() => {
+            put_by(publisher, lease, keyed, sights, Some(bytes)).await
+        }
+        handed => handed,
+    }
+}
+
+/// Puts a batch into the spool; `sealed`: as it was sent, if it was.
+async fn put_by(
+    publisher: &Publisher,
+    lease: &Shared,
+    keyed: &Keyed,
+    sights: &[FirstSight],
+    sealed: Option<Bytes>,
+) -> Result<(), Code> {
+    // A kind that the vault does not know yet makes it refuse a batch, which nobody here can open
+    // again: so each kind has one of its own.
+    let mut kinds: Vec<KindId> = sights.iter().map(|sight| sight.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let batches = match (sealed, &kinds[..]) {
+        (Some(sealed), [_]) => vec![(sealed, count(sights.len()))],
+        _ => {
+            let one = |kind: &KindId| {
+                let own = || sights.iter().filter(|sight| sight.kind == *kind);
+                Ok((seal(publisher, lease, own())?, count(own().count())))
+            };
+            kinds.iter().map(one).collect::<Result<_, Code>>()?
+        }
+    };
+    let spooled = keyed.spool.append(batches, keyed.key.clone()).await;
+    spooled.map_err(|_| Code::VaultUnreachable)?;
+    let pseudonyms = sights.iter().map(|sight| sight.pseudonym);
+    lease.known.extend(pseudonyms);
+    Ok(())
+}
+
+/// Sends a sealed batch, the same bytes each time, until the vault answers or the time is over.
+async fn hand_over(
+    publisher: &Publisher,
+    lease: &Shared,
+    sights: &[FirstSight],
+    bytes: Bytes,
+    time: Duration,
+) -> Result<(), Code> {
+    let deadline = Instant::now() + time;
     let mut pause = limits::VAULT_RETRY_FIRST;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -228,13 +293,18 @@ async fn send(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> R
     }
 }
 
-fn seal(publisher: &Publisher, lease: &Shared, sights: &[FirstSight]) -> Result<Bytes, Code> {
+fn seal<'a>(
+    publisher: &Publisher,
+    lease: &Shared,
+    sights: impl IntoIterator<Item = &'a FirstSight, IntoIter: Clone>,
+) -> Result<Bytes, Code> {
+    let sights = sights.into_iter();
     let fits =
         |sight: &FirstSight| (1..=limits::IDENTIFIER).contains(&sight.identifier.expose().len());
-    if !sights.iter().all(fits) {
+    if !sights.clone().all(fits) {
         return Err(Code::VaultRefused);
     }
-    let plaintext = batch::encode_entries(sights.iter().map(|sight| {
+    let plaintext = batch::encode_entries(sights.map(|sight| {
         Entry {
             kind: &publisher.kinds.get(sight.kind).name,
             pseudonym: sight.pseudonym,

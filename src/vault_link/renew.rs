@@ -17,9 +17,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::client::{Answered, CallError};
 use super::known::KnownSet;
-use super::lease::{Lease, Shared};
+use super::lease::{Keyed, Lease, Shared};
 use super::publish::{self, Publisher};
 use super::retry_after;
+use super::spool::{Spool, SpoolKey};
 use crate::limits;
 use crate::pseudonym::DomainKey;
 use crate::wire::control::{LeaseAnswer, LeaseRequest};
@@ -34,6 +35,8 @@ pub struct Domain {
     pub wake: Arc<Notify>,
     /// Why the vault has said no when it was last asked: asking again alone changes nothing.
     pub refusal: ArcSwapOption<String>,
+    /// `None`: the process has no folder for spools.
+    pub spool: Option<Arc<Spool>>,
 }
 
 /// Runs for the life of the link.
@@ -124,6 +127,10 @@ async fn make(
     let known = load_known(publisher, &message, answer.incarnation).await?;
     let key = DomainKey::new(message.domain.0, message.epoch, message.key.0);
     let kinds = publisher.kinds.iter().map(|(_, k)| key.kind(k)).collect();
+    let spool = domain.spool.as_ref().map(|spool| Keyed {
+        spool: spool.clone(),
+        key: Arc::new(SpoolKey::of(&key)),
+    });
     let shared = Arc::new(Shared {
         vault: message.vault.0,
         gateway: message.gateway,
@@ -136,6 +143,7 @@ async fn make(
         expires: AtomicU64::new(0),
         retired: AtomicBool::new(false),
         wake: Arc::clone(&domain.wake),
+        spool,
     });
     shared.extend(asked, life);
     let (jobs, receiver) = mpsc::channel(limits::SIGHTS_QUEUED);

@@ -113,6 +113,7 @@ pub fn config(
             egress: None,
             reload_on_change: false,
             handover: None,
+            spool_dir: None,
         }),
         vault: None,
         feed: None,

@@ -3,6 +3,9 @@
 //! A call that another thread interrupts stands on two lines (`<unfinished ...>`, `<... resumed>`);
 //! both become one [`Call`].
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

@@ -103,6 +103,7 @@ impl Reloader {
             .await
             .map_err(|e| vec![e.to_string()])?;
         self.link.store(link);
+        self.boot.bound_spools(&config, &domains(&config));
         Ok(config)
     }
 
@@ -198,6 +199,7 @@ fn for_a_start(old: &Gateway, new: &Gateway) -> Vec<&'static str> {
         ("admin", old.admin != new.admin),
         ("traces", old.traces != new.traces),
         ("handover", old.handover != new.handover),
+        ("spool_dir", old.spool_dir != new.spool_dir),
     ];
     let differs = differs.into_iter().filter(|(_, differs)| *differs);
     differs.map(|(key, _)| key).collect()

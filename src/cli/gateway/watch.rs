@@ -30,6 +30,7 @@ use crate::observe::{self, Door, Pages};
 use crate::tls::reload::{Plan, Reloadable};
 use crate::tls::server::Versions;
 use crate::tls::{self, Peer, Role};
+use crate::vault_link::spool::SpoolStatus;
 use crate::vault_link::{Boot, Current};
 
 /// What is watched from here on.
@@ -146,7 +147,7 @@ pub async fn start(
         watch.tracer = Some(tracer);
         watch.exporter = Some(exporter);
     }
-    let ready = ready(watch.state.clone(), link.clone());
+    let ready = ready(watch.state.clone(), link.clone(), boot.clone());
     let pages = Pages::new(registry, {
         let ready = ready.clone();
         move || std::future::ready(ready())
@@ -158,7 +159,7 @@ pub async fn start(
         tracing::info!(%address, "metrics and health");
     }
     if let Some(admin) = &gateway.admin {
-        let status = status(gateway, link, metrics, watch.state.clone(), ready);
+        let status = status(gateway, (boot, link), metrics, watch.state.clone(), ready);
         let status: Box<dyn Fn() -> Value + Send + Sync> = Box::new(status);
         let drain = watch.drain.clone();
         let reload = asks;
@@ -258,27 +259,36 @@ async fn follow(tls: Arc<Reloadable>, stop: CancellationToken) {
     }
 }
 
+/// Ready, and a line for each spool; or why not.
 fn ready(
     state: Arc<State>,
     link: Current,
-) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
-    move || match &*link.load() {
-        Some(link) if !link.ready() => Err("a domain has no lease yet".to_owned()),
-        _ if state.name() != "serving" => Err("starting or stopping".to_owned()),
-        _ => Ok(()),
+    boot: Boot,
+) -> impl Fn() -> Result<String, String> + Clone + Send + Sync + 'static {
+    move || {
+        let spools = boot.spools();
+        let lines: String = spools.iter().map(|s| s.line() + "\n").collect();
+        let not = match &*link.load() {
+            Some(link) if !link.ready() => "a domain has no lease yet",
+            _ if state.name() != "serving" => "starting or stopping",
+            _ if spools.iter().any(|s| s.stale) => "a spool is stale",
+            _ => return Ok(lines),
+        };
+        // The page ends it with a line feed.
+        Err(format!("{not}\n{lines}").trim_end().to_owned())
     }
 }
 
 /// What `GET /status` shows (docs/observe.md).
 fn status(
     gateway: &config::Gateway,
-    link: &Current,
+    (boot, link): (&Boot, &Current),
     metrics: &Arc<Metrics>,
     state: Arc<State>,
-    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ready: impl Fn() -> Result<String, String> + Send + Sync + 'static,
 ) -> impl Fn() -> Value + Send + Sync + 'static {
     let started = Instant::now();
-    let (link, metrics) = (link.clone(), metrics.clone());
+    let (boot, link, metrics) = (boot.clone(), link.clone(), metrics.clone());
     let workers = gateway.workers;
     move || {
         let (requests, clients, backends) = metrics.totals();
@@ -313,8 +323,23 @@ fn status(
             "routes": routes,
             "backends": metrics.upstream.standing(),
             "domains": domains,
+            "spools": boot.spools().iter().map(spool).collect::<Vec<_>>(),
         })
     }
+}
+
+fn spool(spool: &SpoolStatus) -> Value {
+    json!({
+        "domain": spool.domain,
+        "bytes": spool.bytes,
+        "max_bytes": spool.bounds.map(|b| b.max_bytes),
+        "records": spool.records,
+        "oldest_seconds": spool.oldest.as_secs(),
+        "max_staleness_seconds": spool.bounds.map(|b| b.max_staleness.as_secs()),
+        "stale": spool.stale,
+        "full": spool.full,
+        "kept_aside": spool.aside,
+    })
 }
 
 fn route(config: &Config, route: &config::Route) -> Value {

@@ -81,6 +81,7 @@ pub(super) fn config<'a>(
     flows::check(&routes, &names, findings);
     context::check_domains(&routes, &names, findings);
     bypath::check(&root, gateway.as_ref(), &routes, &names.backends);
+    domain::check_spools(gateway.as_ref(), &routes, &names.domains, findings);
     if !root.has("gateway") && !root.has("vault") && !root.has("feed") {
         findings.error(
             &root.place,

@@ -91,6 +91,7 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         word(&text, "moment to reload", &words, findings)
     });
     let handover = (table.text("handover")).and_then(|text| path_of(&text, findings));
+    let spool_dir = (table.text("spool_dir")).and_then(|text| path_of(&text, findings));
     table.finish();
     let read = [
         has_traces == traces.is_some(),
@@ -117,6 +118,7 @@ pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
         egress,
         reload_on_change: reload_on_change.unwrap_or(false),
         handover,
+        spool_dir,
     })
 }
 

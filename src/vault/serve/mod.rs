@@ -116,7 +116,7 @@ fn pages(vault: &Arc<Vault>) -> Arc<Pages> {
         async move {
             let works = vault.sequencer.run(|_| Ok(()));
             match tokio::time::timeout(limits::VAULT_TIME, works).await {
-                Ok(Ok(())) => Ok(()),
+                Ok(Ok(())) => Ok(String::new()),
                 _ => Err("the store does not commit".to_owned()),
             }
         }
