@@ -1,4 +1,4 @@
-//! The spool of a gateway whose vault is away.
+//! Bounds of a gateway's spool, where records wait while the vault is away.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use std::time::Duration;
 /// restart of the vault takes, short enough that its callers do not run into `VAULT_TIME`.
 pub const SPOOL_AFTER: Duration = Duration::from_secs(2);
 
-/// What a domain's spool may take of the disk, unless the domain says otherwise: half a million
-/// records in full batches.
+/// What a domain's spool may take of the disk, unless the domain says otherwise: a million
+/// records in full batches, a hundred thousand one by one.
 pub const SPOOL_BYTES: usize = 64 * 1024 * 1024;
 
 /// The least that it may be given: some dozens of small batches.

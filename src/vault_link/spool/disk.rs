@@ -329,7 +329,9 @@ mod tests {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             let mut bytes = fs::read(file).unwrap();
             if file.extension().is_some_and(|end| end == "seg") {
-                change.take().map(|change| change(&mut bytes));
+                if let Some(change) = change.take() {
+                    change(&mut bytes);
+                }
             }
             fs::write(to, bytes).unwrap();
         }
