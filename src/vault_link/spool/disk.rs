@@ -328,10 +328,9 @@ mod tests {
             let to = root.path().join(file.strip_prefix(from).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             let mut bytes = fs::read(file).unwrap();
-            if file.extension().is_some_and(|end| end == "seg") {
-                if let Some(change) = change.take() {
-                    change(&mut bytes);
-                }
+            let is_segment = file.extension().is_some_and(|end| end == "seg");
+            if is_segment && let Some(change) = change.take() {
+                change(&mut bytes);
             }
             fs::write(to, bytes).unwrap();
         }
