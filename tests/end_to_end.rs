@@ -466,16 +466,16 @@ fn formats_12_line_protocol_passes_opaque_routes_only() {
     let gateway = |request: &str| {
         Installation::start(&format!(
             "[backend.metrics]\nurls = [\"http://{}\"]\nregion = \"GB\"\n\
-             [[route]]\nname = \"writes\"\nhost = \"{HOST}\"\npath = \"/write\"\nmethods = [\"POST\"]\nquery = [\"db\"]\n\
+             [[route]]\nname = \"writes\"\nhost = \"{HOST}\"\npath = \"/write\"\nmethods = [\"POST\"]\nquery = [{{ name = \"db\" }}]\n\
              backend = \"metrics\"\n{request}\n\
              [[route]]\nname = \"questions\"\nhost = \"{HOST}\"\npath = \"/query\"\nmethods = [\"GET\", \"POST\"]\n\
-             query = [\"q\", \"db\"]\nbackend = \"metrics\"\nrequest = \"opaque\"\n\
+             query = [{{ name = \"q\" }}, {{ name = \"db\" }}]\nbackend = \"metrics\"\nopaque = true\n\
              [policy.results]\nrules = [\n{PERSON}]\n",
             influx.http
         ))
     };
     let mut ruled = gateway("domain = \"improvement\"\nrequest = \"results\"");
-    let mut unseen = gateway("request = \"opaque\"");
+    let mut unseen = gateway("opaque = true");
     let shown = unseen.expect(&["check"]);
     assert!(shown.contains("opaque: bodies pass unseen"), "{shown}");
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -403,6 +403,101 @@ fn formats_10_a_fault_leaves_nothing_and_an_output_is_not_replaced_unasked() {
     );
 }
 
+/// What is asked for decides: a finished run is no answer to another question, nor one of other
+/// bytes.
+#[test]
+fn formats_10_a_run_goes_on_only_as_it_was_asked_for() {
+    let house = House::new();
+    let input = house.input("a.ndjson", ndjson(0..50).as_bytes());
+    let out = house.out("a.ndjson");
+    house.done("people", &input, &out, &[]);
+    let cohorts = [
+        "--resume", "--k", "2", "--quasi", "sex", "--small", "suppress",
+    ];
+    let (code, said) = house.refused("people", &input, &out, &cohorts);
+    assert!(
+        code == 4 && said.contains("asked for another thing"),
+        "{said}"
+    );
+    let rejects = house.out("a.rejects");
+    let with = ["--resume", "--rejects", rejects.to_str().unwrap()];
+    let (_, said) = house.refused("people", &input, &out, &with);
+    assert!(said.contains("asked for another thing"), "{said}");
+    std::fs::write(&input, ndjson(0..51)).unwrap();
+    let (code, said) = house.refused("people", &input, &out, &["--resume"]);
+    assert!(code == 1 && said.contains("is another than when"), "{said}");
+
+    let long = house.input("k.ndjson", ndjson(0..6000).as_bytes());
+    let killed = house.out("k.ndjson");
+    let asked = ["--checkpoint", "64KiB", "--k", "2", "--quasi", "sex"];
+    killed_behind_a_checkpoint(&house, &long, &killed, &asked);
+    let (_, said) = house.refused(
+        "people",
+        &long,
+        &killed,
+        &["--checkpoint", "64KiB", "--resume"],
+    );
+    assert!(said.contains("--k, --quasi or --small"), "{said}");
+}
+
+#[test]
+fn formats_10_nothing_is_written_over_that_no_feed_has_made() {
+    let house = House::new();
+    let text = ndjson(0..5);
+    let input = house.input("a.ndjson", text.as_bytes());
+    let (_, said) = house.refused("people", &input, &input, &["--force"]);
+    assert!(said.contains("not written over"), "{said}");
+    let out = house.out("b.ndjson");
+    let name = |path: &Path| path.to_str().unwrap().to_owned();
+    for rejects in [
+        name(&input),
+        name(&out),
+        format!("{}.manifest.json", name(&out)),
+    ] {
+        let (_, said) = house.refused("people", &input, &out, &["--force", "--rejects", &rejects]);
+        assert!(said.contains("Name another file"), "{said}");
+    }
+    assert_eq!(read(&input), text);
+    assert!(!out.exists());
+
+    // A folder, by the name that people write; again; and with a file of somebody else's in it.
+    let folder = input.parent().unwrap().join("tree");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.ndjson"), &text).unwrap();
+    let released = house.out("released");
+    std::fs::create_dir(&released).unwrap();
+    let slash = PathBuf::from(format!("{}/", name(&released)));
+    house.done("people", &folder, &slash, &[]);
+    house.done("people", &folder, &slash, &["--force"]);
+    std::fs::write(released.join("precious.txt"), "mine").unwrap();
+    let (_, said) = house.refused("people", &folder, &released, &["--force"]);
+    assert!(said.contains("precious.txt is not from a feed"), "{said}");
+    assert_eq!(read(&released.join("precious.txt")), "mine");
+
+    // A link in the way of what is written is not followed.
+    let victim = house.out("victim");
+    std::fs::write(&victim, "mine").unwrap();
+    let linked = house.out("rejects");
+    std::os::unix::fs::symlink(&victim, &linked).unwrap();
+    let ended = house.feed(
+        "people",
+        &input,
+        Path::new("-"),
+        &["--force", "--rejects", &name(&linked)],
+    );
+    assert!(
+        !ended.success && read(&victim) == "mine",
+        "{}",
+        ended.stderr
+    );
+
+    // A name that is wrong leaves nothing behind.
+    let missing = input.parent().unwrap().join("none.ndjson");
+    let out = house.out("c.ndjson");
+    house.refused("people", &missing, &out, &[]);
+    house.done("people", &input, &out, &[]);
+}
+
 /// What the rejects say: record, code, place.
 fn rejects(path: &Path) -> Vec<(u64, String, String)> {
     let lines = read(path);

@@ -299,12 +299,31 @@ impl Count<'_> {
             .iter()
             .map(|part| std::fs::metadata(part).ok().map(|m| m.len()));
         progress.begin(what, sizes.sum(), 0);
+        let mut seen = vec![false; self.policy.rules.len()];
+        let mut any = false;
         for at in 0..self.items.len() {
-            if !walk(self, at, progress, |looked| each(at, looked))? {
-                break;
+            let go_on = walk(self, at, progress, |looked| {
+                let rules = looked.slots.iter().map(|slot| usize::from(slot.rule.0));
+                rules.for_each(|rule| seen[rule] = true);
+                any |= !looked.hashes.is_empty();
+                each(at, looked)
+            })?;
+            if !go_on {
+                return Ok(());
             }
         }
-        Ok(())
+        // A name that is spelt in another way would make all records alike.
+        match seen.iter().position(|seen| !seen).filter(|_| any) {
+            None => Ok(()),
+            Some(rule) => {
+                let what = format!(
+                    "--quasi {}: no record has a value there",
+                    self.wanted.quasi[rule]
+                );
+                let next = "Names are compared as they are spelt. Leave out what is always empty.";
+                Err(Stop::configuration(what, next))
+            }
+        }
     }
 
     fn thin(

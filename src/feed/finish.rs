@@ -6,14 +6,16 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, Identity, Left};
 use super::manifest::Manifest;
-use super::place::{Item, Target, beside};
+use super::place::{Input, Item, Target, beside};
 use super::rejects::Rejects;
 use super::sink::private;
 use super::stop::{Stop, Why};
+use super::verify::verify;
 use super::{Request, open_rejects};
 
 pub struct Names {
@@ -55,7 +57,7 @@ impl Names {
     /// # Errors
     /// An output that is there already, or a run that was interrupted, and nobody has said what is
     /// to become of it.
-    pub fn left(&self, request: &Request, items: &[Item]) -> Result<Found, Stop> {
+    pub fn left(&self, request: &Request, items: &[Item], asked: &str) -> Result<Found, Stop> {
         let refused = |what: String, next: &str| Err(Stop::new(Why::Failed, what, next));
         let Some(out) = self.target.path() else {
             if request.resume || request.cohorts.is_some() {
@@ -73,13 +75,16 @@ impl Names {
             return refused(what, "Name an input file, or begin again with --force.");
         }
         match journal {
-            Some(_) if request.force && !request.resume => Ok(Found::Nothing),
+            Some(_) if request.force && !request.resume => {
+                self.replaceable().map(|()| Found::Nothing)
+            }
             Some(left) if request.resume => Ok(Found::Left(left)),
             Some(_) => {
                 let what = format!("a run to {} was interrupted", out.display());
                 refused(what, "Go on with it: --resume. Or begin again: --force.")
             }
-            None if !out.exists() || (request.force && !request.resume) => {
+            None if !out.exists() || is_empty(out) || (request.force && !request.resume) => {
+                self.replaceable()?;
                 self.free_rejects(request).map(|()| Found::Nothing)
             }
             None if request.resume => {
@@ -87,12 +92,18 @@ impl Names {
                     || Err(Stop::new(Why::Failed, "no manifest", "")),
                     |path| Manifest::read(&path),
                 );
-                let same = |m: &Manifest| {
-                    let names = m.files.iter().map(|file| &file.input.name);
-                    names.eq(items.iter().map(|item| &item.name))
-                };
                 match manifest {
-                    Ok(manifest) if same(&manifest) => Ok(Found::Finished(manifest)),
+                    Ok(manifest) if manifest.asked_sha256 == asked => {
+                        self.unchanged()?;
+                        Ok(Found::Finished(manifest))
+                    }
+                    Ok(_) => {
+                        let what = format!(
+                            "{} is of a run that was asked for another thing",
+                            out.display()
+                        );
+                        refused(what, "Name another output, or begin again with --force.")
+                    }
                     _ => {
                         let what = format!("{} is there, and no run left it", out.display());
                         refused(what, "Name another output, or replace it: --force.")
@@ -102,6 +113,93 @@ impl Names {
             None => {
                 let what = format!("{} is there already", out.display());
                 refused(what, "Name another output, or replace it: --force.")
+            }
+        }
+    }
+
+    /// What a finished run was made of, and has made, is as it was.
+    fn unchanged(&self) -> Result<(), Stop> {
+        let path = self.manifest_path().unwrap_or_default();
+        let (_, lines) = verify(&path, None)?;
+        let wrong = lines.iter().find(|line| line.held.is_wrong());
+        wrong.map_or(Ok(()), |line| {
+            let what = format!("{} is another than when the run ended", line.path.display());
+            let next = "Put it back as it was, or begin again with --force.";
+            Err(Stop::new(Why::No, what, next))
+        })
+    }
+
+    /// Outputs, inputs and the rejects are files of their own.
+    ///
+    /// # Errors
+    /// Two of them are one.
+    pub fn apart(&self, items: &[Item]) -> Result<(), Stop> {
+        let one = |a: &Path, b: &Path, what: &str| {
+            let what = format!("{}: {what}", b.display());
+            match is_one(a, b) {
+                true => Err(Stop::new(Why::Failed, what, "Name another file.")),
+                false => Ok(()),
+            }
+        };
+        for item in items {
+            let Input::File(input) = &item.input else {
+                continue;
+            };
+            for path in [self.target.path(), self.rejects.as_deref()]
+                .into_iter()
+                .flatten()
+            {
+                one(input, path, "an input is not written over")?;
+            }
+        }
+        let (Some(rejects), Some(out)) = (&self.rejects, self.target.path()) else {
+            return Ok(());
+        };
+        let ends = [
+            "",
+            ".manifest.json",
+            ".cryptonym-journal",
+            ".cryptonym-part",
+            ".cryptonym-lock",
+        ];
+        for end in ends {
+            one(
+                &beside(out, end),
+                rejects,
+                "that is the output's, and not free for the rejects",
+            )?;
+        }
+        let folder = rejects.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let what = format!("there is no folder {}", folder.display());
+            return Err(Stop::new(
+                Why::Failed,
+                what,
+                "Make it, or name another for --rejects.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A folder is replaced if a feed has made all that is in it.
+    fn replaceable(&self) -> Result<(), Stop> {
+        let Target::Folder(out) = &self.target else {
+            return Ok(());
+        };
+        if !out.exists() || is_empty(out) {
+            return Ok(());
+        }
+        let manifest = Manifest::read(&self.manifest_path().unwrap_or_default()).ok();
+        let files = manifest.iter().flat_map(|manifest| &manifest.files);
+        let beside = out.parent().unwrap_or(Path::new(""));
+        let made: Vec<PathBuf> = files.map(|file| beside.join(&file.output.name)).collect();
+        match stranger(out, &made) {
+            None => Ok(()),
+            Some(path) => {
+                let what = format!("{} is not from a feed", path.display());
+                let next =
+                    "A folder is replaced whole: name another output, or take the file away.";
+                Err(Stop::new(Why::Failed, what, next))
             }
         }
     }
@@ -323,6 +421,7 @@ pub fn same(before: &Identity, now: &Identity) -> Result<(), Stop> {
             "the list of files, or how they are read,",
             before.files == now.files,
         ),
+        ("--k, --quasi or --small", before.cohorts == now.cohorts),
         ("--checkpoint", before.every == now.every),
         ("--rejects", before.rejects == now.rejects),
     ];
@@ -332,6 +431,36 @@ pub fn same(before: &Identity, now: &Identity) -> Result<(), Stop> {
     let what = format!("{what} is another than when the run was interrupted");
     let next = "Put it back as it was, or begin again with --force.";
     Err(Stop::new(Why::No, what, next))
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Whether both are one file, or would be.
+fn is_one(a: &Path, b: &Path) -> bool {
+    if let (Ok(a), Ok(b)) = (fs::metadata(a), fs::metadata(b)) {
+        return (a.dev(), a.ino()) == (b.dev(), b.ino());
+    }
+    let whole = |path: &Path| std::path::absolute(path).ok();
+    whole(a).is_some() && whole(a) == whole(b)
+}
+
+/// The first thing below a folder that is none of these files.
+fn stranger(folder: &Path, known: &[PathBuf]) -> Option<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Some(folder.to_owned());
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find_map(|path| {
+            let is_folder = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+            match is_folder {
+                true => stranger(&path, known),
+                false => (!known.contains(&path)).then_some(path),
+            }
+        })
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Stop> {

@@ -26,6 +26,8 @@ pub struct Identity {
     pub epoch: u32,
     /// Name, format, codings and place of each input.
     pub files: Vec<String>,
+    /// What was asked of small cohorts.
+    pub cohorts: String,
     /// Bytes of input between checkpoints.
     pub every: u64,
     pub rejects: bool,
@@ -228,6 +230,7 @@ mod tests {
             domain_id: "i".into(),
             epoch: 1,
             files: vec!["a".into()],
+            cohorts: String::new(),
             every: 64,
             rejects: false,
         };

@@ -22,6 +22,8 @@ pub struct Manifest {
     pub policy: Named,
     /// SHA-256 of the configuration's files, as they were read.
     pub configuration_sha256: String,
+    /// SHA-256 of what the command asked for: a run is the same if this and the inputs are.
+    pub asked_sha256: String,
     /// `None`: the policy makes no pseudonyms.
     pub domain: Option<Domain>,
     pub purpose: String,

@@ -36,6 +36,7 @@ mod cut;
 mod digest;
 mod finish;
 mod journal;
+mod lock;
 pub mod manifest;
 pub mod place;
 pub mod progress;
@@ -49,6 +50,7 @@ pub mod verify;
 use counts::Counts;
 use finish::Names;
 use journal::{Done, Identity, Journal, Left};
+use lock::Lock;
 use manifest::{Bytes, File, Log, Manifest, Named, RuleCount};
 use place::{Item, Target, Written};
 use progress::Progress;
@@ -96,7 +98,11 @@ pub async fn run(
         place::items(&request.inputs, &request.out, request.format, request.rows)?;
     let plan = Plan::new(config, request, &items)?;
     let names = Names::new(&target, request.rejects.as_deref());
-    let left = match names.left(request, &items)? {
+    names.apart(&items)?;
+    place::readable(&items)?;
+    let _lock = target.path().map(Lock::take).transpose()?;
+    let asked = plan.asked(config, request, &items);
+    let left = match names.left(request, &items, &asked)? {
         finish::Found::Nothing => None,
         finish::Found::Left(left) => Some(left),
         finish::Found::Finished(manifest) => {
@@ -211,6 +217,16 @@ impl Plan {
         })
     }
 
+    /// A digest of what decides the output, but for the domain's key and the inputs' bytes.
+    fn asked(&self, config: &Config, request: &Request, items: &[Item]) -> String {
+        let policy = policy_digest(&self.policy, &config.kinds);
+        let domain = &config.domains[self.domain].name;
+        let files: Vec<_> = items.iter().map(how).collect();
+        let options = (request.rejects.is_some(), request.every, &request.cohorts);
+        let all = (digest::hex(&config.digest), policy, domain, files, options);
+        digest::of(format!("{all:?}").as_bytes())
+    }
+
     /// The domain's keys, and who makes records durable.
     async fn lease(&self, config: &Config) -> Result<Option<(Arc<VaultLink>, Arc<Lease>)>, Stop> {
         if !self.derives {
@@ -295,12 +311,17 @@ fn flows(policy: &Policy, domain: &crate::config::Domain) -> Result<(), Stop> {
     if wrong.is_empty() {
         return Ok(());
     }
+    let names: Vec<_> = purpose.lists().iter().map(|c| c.name()).collect();
     let (policy, domain, purpose) = (&policy.name, &domain.name, purpose.name());
     let what = format!(
         "policy `{policy}` does not fit purpose `{purpose}` of domain `{domain}`\n  {}",
         wrong.join("\n  ")
     );
-    let next = "Give these places an action other than keep, or name another policy or domain.";
+    let next = format!(
+        "For this purpose {} may flow in clear. Give these places an action that lets nothing through \
+         (keep and scrub do), or name another policy or domain.",
+        names.join(", ")
+    );
     Err(Stop::configuration(what, next))
 }
 
@@ -315,6 +336,12 @@ fn policy_digest(policy: &Policy, kinds: &Kinds) -> String {
         text += &format!("{} {action:?} {categories:?} {marks:?}\n", rule.at);
     }
     digest::of(text.as_bytes())
+}
+
+/// An input, and how it is read and written.
+fn how(item: &Item) -> String {
+    let how = (item.format, item.decode, item.encode);
+    format!("{} {} {how:?}", item.name, item.output_name())
 }
 
 fn now() -> String {
@@ -338,10 +365,6 @@ impl Run<'_> {
     fn identity(&self) -> Identity {
         let domain = &self.config.domains[self.plan.domain];
         let lease = self.leased.as_ref().map(|(_, lease)| lease);
-        let file = |item: &Item| {
-            let how = (item.format, item.decode, item.encode);
-            format!("{} {} {how:?}", item.name, item.output_name())
-        };
         Identity {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: digest::hex(&self.config.digest),
@@ -349,7 +372,8 @@ impl Run<'_> {
             domain: domain.name.clone(),
             domain_id: lease.map_or_else(String::new, |l| digest::hex(&l.domain_id())),
             epoch: lease.map_or(0, |l| l.epoch()),
-            files: self.items.iter().map(file).collect(),
+            files: self.items.iter().map(how).collect(),
+            cohorts: format!("{:?}", self.request.cohorts),
             every: self
                 .request
                 .every
@@ -513,6 +537,7 @@ impl Run<'_> {
                 sha256: identity.policy.clone(),
             },
             configuration_sha256: identity.configuration.clone(),
+            asked_sha256: self.plan.asked(self.config, self.request, self.items),
             domain,
             purpose: self.config.domains[self.plan.domain]
                 .purpose

@@ -136,6 +136,12 @@ pub fn items(
     rows: Dialect,
 ) -> Result<(Vec<Item>, Target), Stop> {
     let usage = |what: String, next: &str| Stop::new(Why::Failed, what, next);
+    // Names are put beside it: `released/` is `released`.
+    let out = &out.components().collect::<PathBuf>();
+    if out.file_name().is_none() {
+        let what = format!("{} has no name of its own", out.display());
+        return Err(usage(what, "Name an output: -o OUT."));
+    }
     let dash = Path::new("-");
     let one_file = match inputs {
         [one] => one == dash || !one.is_dir(),
@@ -233,6 +239,20 @@ fn below(
         }
     }
     Ok(())
+}
+
+/// Every input can be opened: a name that is wrong is told before anything is begun.
+///
+/// # Errors
+/// The first that cannot.
+pub fn readable(items: &[Item]) -> Result<(), Stop> {
+    items.iter().try_for_each(|item| match &item.input {
+        Input::Stdin => Ok(()),
+        Input::File(path) => {
+            let opened = fs::File::open(path).map(drop);
+            opened.map_err(|error| Stop::file(path, &error))
+        }
+    })
 }
 
 fn item(

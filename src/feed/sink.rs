@@ -189,10 +189,11 @@ impl Sink {
     }
 }
 
-/// Until it is whole, a file is nobody else's.
+/// Until it is whole, a file is nobody else's, and is where it says: a link is not followed.
 pub fn private() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = OpenOptions::new();
-    options.mode(0o600);
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits();
+    options.mode(0o600).custom_flags(no_link.cast_signed());
     options
 }

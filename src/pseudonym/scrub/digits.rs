@@ -28,12 +28,8 @@ fn groups(bytes: &[u8]) -> Vec<Group> {
         let length = bytes[start..].iter().take_while(|b| b.is_ascii_digit());
         at = start + length.count();
         let joined = match groups.last() {
-            Some(before) if before.end + 1 == start && b" -./".contains(&bytes[before.end]) => {
-                bytes[before.end]
-            }
-            // `(0)7700`, `(020) 7946`, `+44 (0) 20`
-            Some(before) if is_bracket(&bytes[before.end..start]) => b'(',
-            _ => 0,
+            Some(before) => joint(&bytes[before.end..start]),
+            None => 0,
         };
         groups.push(Group {
             start,
@@ -44,15 +40,32 @@ fn groups(bytes: &[u8]) -> Vec<Group> {
     groups
 }
 
-fn is_bracket(between: &[u8]) -> bool {
-    matches!(between, b"(" | b")" | b" (" | b") " | b")-" | b"-(")
+/// What joins two groups: a space, a hyphen, a dot or a slash, or what a word processor makes of
+/// them; brackets, as in `(0)7700`, `(020) 7946`, `+44 (0) 20`. 0: nothing does.
+fn joint(between: &[u8]) -> u8 {
+    match between {
+        [one @ (b' ' | b'-' | b'.' | b'/')] => *one,
+        b"  " => b' ',
+        b"(" | b")" | b" (" | b") " | b")-" | b"-(" => b'(',
+        _ => match std::str::from_utf8(between) {
+            // Spaces that do not break, thin ones; hyphens that do not break, dashes, minus.
+            Ok("\u{a0}" | "\u{2007}" | "\u{2009}" | "\u{200a}" | "\u{202f}") => b' ',
+            Ok("\u{2010}" | "\u{2011}" | "\u{2012}" | "\u{2013}" | "\u{2014}" | "\u{2212}") => b'-',
+            _ => 0,
+        },
+    }
+}
+
+/// The digits alone: what separates them has been looked at.
+pub(super) fn bare(hit: &str, out: &mut Vec<u8>) {
+    out.extend(hit.bytes().filter(u8::is_ascii_digit));
 }
 
 /// Ten digits with a right check digit, together or 3-3-4.
 pub(super) fn nhs(text: &str, claims: &mut Claims<'_>) {
     let bytes = text.as_bytes();
     let groups = groups(bytes);
-    let mut normal = Vec::new();
+    let (mut normal, mut digits) = (Vec::new(), Vec::new());
     let mut free = 0;
     let found = (0..groups.len()).filter_map(|at| {
         let first = groups[at];
@@ -67,12 +80,12 @@ pub(super) fn nhs(text: &str, claims: &mut Claims<'_>) {
             }
             _ => return None,
         };
-        // Not the end of something longer.
-        let longer = first.joined != 0 && first.joined != b' ' && first.joined != b'(';
-        if first.start < free || longer || after_sign(bytes, first) {
+        if first.start < free || after_sign(bytes, first) {
             return None;
         }
-        let right = Normaliser::NhsNumber.normalise(&bytes[first.start..last.end], &mut normal);
+        digits.clear();
+        bare(&text[first.start..last.end], &mut digits);
+        let right = Normaliser::NhsNumber.normalise(&digits, &mut normal);
         // In three groups it says what it is: a wrong check digit is a typing error, and who
         // it is can still be seen. The resolver finds no normal form, and writes a marker.
         let written_as_one = last.start != first.start;
@@ -97,7 +110,7 @@ fn after_sign(bytes: &[u8], group: Group) -> bool {
 pub(super) fn cards(text: &str, claims: &mut Claims<'_>) {
     let bytes = text.as_bytes();
     let groups = groups(bytes);
-    let mut normal = Vec::new();
+    let (mut normal, mut number) = (Vec::new(), Vec::new());
     let mut free = 0;
     let found = (0..groups.len()).filter_map(|at| {
         let first = groups[at];
@@ -123,9 +136,9 @@ pub(super) fn cards(text: &str, claims: &mut Claims<'_>) {
             last = *next;
         }
         let end = ends[..count].iter().rev().flatten().find(|end| {
-            Normaliser::Card
-                .normalise(&bytes[first.start..**end], &mut normal)
-                .is_ok()
+            number.clear();
+            bare(&text[first.start..**end], &mut number);
+            Normaliser::Card.normalise(&number, &mut normal).is_ok()
         })?;
         free = *end;
         Some(hit(Detector::Card, first.start, *end))
@@ -138,7 +151,7 @@ const INTERNATIONAL: std::ops::RangeInclusive<usize> = 8..=15;
 /// Digits of numbers that start with a zero: those of the United Kingdom have ten or eleven, most
 /// of Europe's are within.
 const NATIONAL: std::ops::RangeInclusive<usize> = 10..=12;
-/// Where a number ends if nothing else says so: groups behind this many digits are something else.
+/// Digits from which on a group may be something else (`… 12 mg`).
 const ENOUGH: usize = 11;
 
 /// `+44 7700 900123`, `0044 …`, `07700 900123`, `(020) 7946 0958`, `+44 (0)20 7946 0958`.
@@ -151,29 +164,33 @@ pub(super) fn phones(text: &str, claims: &mut Claims<'_>) {
         if first.start < free {
             return None;
         }
-        let found = phone(bytes, &groups[at..])?;
+        let before = at.checked_sub(1).and_then(|at| groups.get(at));
+        // A decimal fraction, or the end of something longer; not of a number before.
+        let follows = before.is_some_and(|before| {
+            before.end > free
+                && first.start == before.end + 1
+                && b".,-/_".contains(&bytes[before.end])
+        });
+        let found = phone(bytes, &groups[at..], follows)?.0;
         free = found.end;
         Some(found)
     });
     claims.take(found);
 }
 
-/// The number that the first of these groups begins, if it begins one.
-fn phone(bytes: &[u8], groups: &[Group]) -> Option<Hit> {
+/// The number that the first of these groups begins, if it begins one; and whether it is known
+/// where it ends.
+fn phone(bytes: &[u8], groups: &[Group], follows: bool) -> Option<(Hit, bool)> {
     let first = groups.first()?;
     let plus = after_sign(bytes, *first);
     let zeros = bytes[first.start..first.end].starts_with(b"00");
-    let lengths = if plus || zeros {
+    let international = plus || zeros;
+    let lengths = if international {
         INTERNATIONAL
     } else {
         NATIONAL
     };
-    if !plus && bytes[first.start] != b'0' {
-        return None;
-    }
-    // A decimal fraction, or the end of something longer.
-    let before = first.start.checked_sub(1).and_then(|at| bytes.get(at));
-    if !plus && matches!(before, Some(b'.' | b',' | b'-' | b'/' | b'_')) {
+    if !plus && (bytes[first.start] != b'0' || follows) {
         return None;
     }
     // A day, a month: where an area's code has two digits, all groups have (`01 23 45 67 89`).
@@ -181,20 +198,37 @@ fn phone(bytes: &[u8], groups: &[Group]) -> Option<Hit> {
     if !plus && first.len() < 3 && !pairs {
         return None;
     }
-    let mut digits = 0;
+    // Where it must end, for the countries whose numbers have one length.
+    let code = &bytes[first.start + if zeros { 2 } else { 0 }..first.end];
+    let exact = match international {
+        true if code.starts_with(b"44") => Some(12),
+        true if code.starts_with(b"1") => Some(11),
+        true => None,
+        false => Some(if pairs { 10 } else { 11 }),
+    };
+    let (mut digits, mut ends) = (0, 0);
     let mut end = None;
     for (number, group) in groups.iter().enumerate() {
-        if number > 0 && (group.joined == 0 || digits >= ENOUGH) {
+        // The zero in brackets is dialled at home only.
+        let home = &bytes[group.start..group.end] == b"0" && group.joined == b'(';
+        if number > 0 && (group.joined == 0 || digits > *INTERNATIONAL.end()) {
             break;
         }
-        // The zero in brackets is dialled at home only.
-        if &bytes[group.start..group.end] == b"0" && group.joined == b'(' {
+        if home {
             continue;
         }
         digits += group.len();
         let counted = digits - if zeros { 2 } else { 0 };
-        if lengths.contains(&counted) {
+        if counted > *INTERNATIONAL.end() {
+            break;
+        }
+        if lengths.contains(&counted) || end.is_some() {
             end = Some(group.end);
+            ends += usize::from(counted >= ENOUGH || end.is_none());
+        }
+        if exact == Some(counted) {
+            ends = 1;
+            break;
         }
     }
     let mut start = first.start - usize::from(plus);
@@ -204,11 +238,17 @@ fn phone(bytes: &[u8], groups: &[Group]) -> Option<Hit> {
     if opened && bytes[start..end].contains(&b')') {
         start -= 1;
     }
-    Some(hit(Detector::Phone, start, end))
+    Some((hit(Detector::Phone, start, end), ends <= 1))
 }
 
 /// A number as E.164 has it, if it is known of which country it is.
+/// Nothing if it is not known where it ends: half a number is another's.
 pub(super) fn international(hit: &str, country: Option<&str>, out: &mut Vec<u8>) {
+    let bytes = hit.as_bytes();
+    let whole = phone(bytes, &groups(bytes), false);
+    if whole.is_none_or(|(found, sure)| !sure || found.end != hit.len()) {
+        return;
+    }
     let mut bare = hit.trim_start_matches('(');
     let code = match (bare.strip_prefix('+'), bare.strip_prefix("00")) {
         (Some(rest), _) | (None, Some(rest)) => {

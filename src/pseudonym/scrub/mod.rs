@@ -141,10 +141,10 @@ impl Scrub {
     /// number in its international form. Empty if it has none.
     pub fn spelling(&self, detector: Detector, hit: &str, out: &mut Vec<u8>) {
         out.clear();
-        if detector == Detector::Phone {
-            digits::international(hit, self.country.as_deref(), out);
-        } else {
-            out.extend_from_slice(hit.as_bytes());
+        match detector {
+            Detector::Phone => digits::international(hit, self.country.as_deref(), out),
+            Detector::NhsNumber | Detector::Card => digits::bare(hit, out),
+            _ => out.extend_from_slice(hit.as_bytes()),
         }
     }
 }
@@ -175,21 +175,42 @@ pub enum What {
 struct Claims<'a>(&'a mut Vec<Hit>);
 
 impl Claims<'_> {
-    /// Notes hits of one detector, which come in order and without overlap among themselves.
+    /// Notes hits of one detector, which come in order and without overlap among themselves. What
+    /// has been found before keeps its place if it holds all of the new hit. What reaches over
+    /// something found before takes it in: no part of a hit ever stays.
     fn take(&mut self, found: impl Iterator<Item = Hit>) {
-        let before = self.0.len();
-        let mut earlier = 0;
-        for hit in found {
+        let before = std::mem::take(self.0);
+        let mut earlier = before.into_iter().peekable();
+        for mut hit in found {
             // Both are in order, so that one walk along them is enough.
-            while earlier < before && self.0[earlier].end <= hit.start {
-                earlier += 1;
+            while let Some(done) = earlier.next_if(|done| done.end <= hit.start) {
+                self.add(done);
             }
-            if earlier == before || self.0[earlier].start >= hit.end {
-                self.0.push(hit);
+            while let Some(other) = earlier.next_if(|other| other.start < hit.end) {
+                if other.start <= hit.start && other.end >= hit.end {
+                    hit = other;
+                } else {
+                    hit.start = hit.start.min(other.start);
+                    hit.end = hit.end.max(other.end);
+                }
             }
+            self.add(hit);
         }
-        if self.0.len() > before {
-            self.0.sort_unstable_by_key(|hit| hit.start);
+        for hit in earlier {
+            self.add(hit);
+        }
+    }
+
+    /// In order; one that has grown into the last is taken in too.
+    fn add(&mut self, hit: Hit) {
+        match self.0.last_mut().filter(|last| last.end > hit.start) {
+            None => self.0.push(hit),
+            Some(last) if last.start <= hit.start && last.end >= hit.end => {}
+            Some(last) => {
+                last.start = last.start.min(hit.start);
+                last.end = last.end.max(hit.end);
+                last.what = hit.what;
+            }
         }
     }
 }

@@ -305,7 +305,13 @@ fn date(value: &str) -> Option<Vec<String>> {
         .filter(|_| value.len() == 10 || value.as_bytes().get(10) == Some(&b'T'))?;
     let (year, rest) = date.split_once('-')?;
     let (month, day) = rest.split_once('-')?;
-    let number = |text: &str| text.parse::<usize>().ok();
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<usize>().ok().filter(|_| digits)
+    };
+    if (year.len(), month.len(), day.len()) != (4, 2, 2) {
+        return None;
+    }
     let (Some(_), Some(at), Some(short)) = (number(year), number(month), number(day)) else {
         return None;
     };

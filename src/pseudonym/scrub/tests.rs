@@ -52,6 +52,12 @@ fn what_has_a_form_is_found_where_it_stands() {
         "tel<phone:07700900123>; <phone:+44 (0)20 7946 0958>; <phone:0044 20 7946 0958> 12 times",
         "on 01.02.2024 10:30 and 01/02/2024, 0.123456789012, dose 0800 mg",
         "lives in <postcode:LS1 4AP>, once <postcode:ec1a 1bb> or <postcode:SW1A1AA>; ls14ap, A1 and B12 no",
+        "<phone:07700900123>/<phone:07700900124>,<phone:07700900126>; Tel.<phone:07700900127>, tel-<phone:07700 900128>",
+        "<nhs-number:9434765919>/<nhs-number:9434765870>, ward 3/<nhs-number:9434765919>",
+        "<phone:07700\u{a0}900123>, <nhs-number:943\u{2011}476\u{2011}5919>, <nhs-number:943  476  5919>, <card:4929\u{202f}1234\u{202f}1234\u{202f}1232>",
+        "<phone:0044 7700 900 123>, <phone:+49 1512 34 56 78 91>, <phone:+44 7700 900123> 12 mg",
+        "remote:<ip:198.51.100.7>, ip<ip:198.51.100.10>, <ip:198.51.100.007>; 198.51.100.7.2 and 0.0.0.0",
+        "<email:\"ann lee\"@example.org>, <https://x.example/?cc=<email:bob@example.org>&x=1",
         "glucose 5.4 mmol/l, HbA1c 42, reference 4-7, 12 of 30",
     ] {
         let text: String = {
@@ -118,6 +124,46 @@ fn regex_free(expected: &str) -> String {
     out + rest
 }
 
+/// What an identifier of the record stands inside is hit whole, and is not that identifier.
+#[test]
+fn an_own_identifier_within_another_does_not_cut_it() {
+    let owns = owns(&[
+        ("Ann Lee", Some(Normaliser::Name)),
+        ("lee@example.org", Some(Normaliser::Email)),
+        ("1984-05-07", None),
+        ("1984", None),
+    ]);
+    for expected in [
+        "<email:ann.smithson@example.org>, <email:bob.lee@example.org>, <email:ann-marie.jones@example.org>",
+        "<own 1:lee@example.org>, <phone:+44 1984 123456>, <own 3:1984>",
+    ] {
+        let text = expected
+            .replace("<email:", "")
+            .replace("<phone:", "")
+            .replace("<own 1:", "")
+            .replace("<own 3:", "")
+            .replace('>', "");
+        assert_eq!(marked(&text, &owns), expected);
+    }
+}
+
+#[test]
+fn any_value_of_a_record_can_be_looked_for() {
+    for value in [
+        "1-1-123456",
+        "-1-1-1",
+        "1984-+5-+7",
+        "198-05-071",
+        "@",
+        "+",
+        "\u{130}-\u{130}-1",
+    ] {
+        let owns = owns(&[(value, None)]);
+        let mut hits = Vec::new();
+        all().look(value, &owns, &mut hits);
+    }
+}
+
 #[test]
 fn numbers_get_their_country_where_it_is_known() {
     let spelt = |scrub: &Scrub, hit: &str| {
@@ -136,6 +182,9 @@ fn numbers_get_their_country_where_it_is_known() {
     }
     let nowhere = Scrub::new(None);
     assert_eq!(spelt(&nowhere, "07700 900123"), "");
+    // Half a number would be another's.
+    assert_eq!(spelt(&all(), "+49 1512 34 56 78 91"), "");
+    assert_eq!(spelt(&all(), "0044 7700 900 123"), "+447700900123");
     assert_eq!(spelt(&nowhere, "+44 7700 900123"), "+447700900123");
 }
 

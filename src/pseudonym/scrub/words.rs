@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use super::{Claims, Detector, goes_on, hit};
 use crate::pseudonym::Normaliser;
 
-/// What may stand before the `@` in running text. Others could, but there they end a sentence or
-/// a quotation.
+/// Bytes of a local part (RFC 5321, section 4.5.3.1).
+const LOCAL: usize = 64;
+
+/// What may stand before the `@` in running text. Others could, but there they end a sentence, a
+/// quotation or a part of a link.
 fn is_local(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"!#$%&'*+-/=?^_`{|}~.".contains(&byte)
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"!$%'*+-^_`{|}~.".contains(&byte)
 }
 
 fn is_domain(byte: u8) -> bool {
@@ -23,6 +26,12 @@ pub(super) fn mailboxes(text: &str, claims: &mut Claims<'_>) {
     let found = memchr::memchr_iter(b'@', bytes).filter_map(|at| {
         let local = bytes[free..at].iter().rev();
         let mut start = at - local.take_while(|byte| is_local(**byte)).count();
+        // `"ann lee"@example.org`
+        if let Some(inside) = bytes[free..at].strip_suffix(b"\"") {
+            let near = &inside[inside.len().saturating_sub(LOCAL)..];
+            let opened = memchr::memrchr(b'"', near).map(|open| at - 1 - near.len() + open);
+            start = opened.unwrap_or(start);
+        }
         while start < at && b".'`*/".contains(&bytes[start]) {
             start += 1;
         }
@@ -57,12 +66,13 @@ fn runs(bytes: &[u8], class: impl Fn(u8) -> bool) -> impl Iterator<Item = (usize
 }
 
 /// Every word that reads as an address; what ends a sentence, a port and brackets are not of it.
+/// Four numbers with dots are one whatever letters stand around them.
 pub(super) fn addresses(text: &str, claims: &mut Claims<'_>) {
     let bytes = text.as_bytes();
     let found = runs(bytes, |byte| {
         byte.is_ascii_hexdigit() || b":.".contains(&byte)
     });
-    let found = found.filter_map(|(start, end)| {
+    let six = found.filter_map(|(start, end)| {
         let run = &bytes[start..end];
         // `::1` starts with what ends other words.
         let front = if run.starts_with(b"::") {
@@ -70,23 +80,32 @@ pub(super) fn addresses(text: &str, claims: &mut Claims<'_>) {
         } else {
             run.iter().take_while(|b| b":.".contains(b)).count()
         };
-        let back = run[front..]
-            .iter()
-            .rev()
-            .take_while(|b| **b == b'.')
-            .count();
-        let (start, end) = (start + front, end - back);
+        let back = run[front..].iter().rev().take_while(|b| **b == b'.');
+        let (start, end) = (start + front, end - back.count());
         let around = [
             start.checked_sub(1).and_then(|at| bytes.get(at)),
             bytes.get(end),
         ];
-        if around.into_iter().any(goes_on) {
+        if around.into_iter().any(goes_on) || !bytes[start..end].contains(&b':') {
             return None;
         }
         let end = address_end(&text[start..end])? + start;
         Some(hit(Detector::Ip, start, end))
     });
-    claims.take(found);
+    claims.take(six);
+    let four = runs(bytes, |byte| byte.is_ascii_digit() || byte == b'.');
+    let four = four.filter_map(|(start, end)| {
+        let run = &text[start..end];
+        let front = run.len() - run.trim_start_matches('.').len();
+        let run = run.trim_matches('.');
+        let number = |part: &str| matches!(part.parse(), Ok(0..=255u16)) && part.len() <= 3;
+        let good = run.split('.').count() == 4 && run.split('.').all(number);
+        // `0.0.0.0` is nobody's.
+        let all_zero = run.bytes().all(|byte| b"0.".contains(&byte));
+        let start = start + front;
+        (good && !all_zero).then(|| hit(Detector::Ip, start, start + run.len()))
+    });
+    claims.take(four);
 }
 
 /// Where the address that a run begins with ends: all of it, or before `:port` or a last colon.

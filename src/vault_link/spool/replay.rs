@@ -104,6 +104,8 @@ async fn deliver(
                 pause = retry_after(pause);
             }
             Said::NotNow(code) => {
+                // It answers: what is new is for it to take or to refuse, budget and all.
+                spool.figures.away.store(false, Relaxed);
                 if !std::mem::replace(&mut told, true) {
                     tracing::error!(
                         domain = spool.domain,
