@@ -873,7 +873,7 @@ rules = [
 [policy.q]
 rules = [
   { at = "$.id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true },
-  { at = "$.day", category = "test", action = "date-shift", days = 183 },
+  { at = "$.day", category = "identity", action = "date-shift", days = 183 },
 ]
 "#;
 
@@ -1054,7 +1054,7 @@ fn formats_07_what_cannot_be_kept_is_refused_with_line_column_and_hint() {
         (
             "region = \"GB\"",
             "region = \"US\"",
-            35,
+            43,
             3,
             "may not go to region US",
             "pseudonyms",
