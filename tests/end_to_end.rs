@@ -501,7 +501,7 @@ fn formats_12_line_protocol_passes_opaque_routes_only() {
     }
     for (media, code) in [
         ("application/json", "malformed-json"),
-        ("application/x-ndjson", "malformed-ndjson"),
+        ("application/x-ndjson", "malformed-json"),
         ("text/csv", ""),
     ] {
         let answer = send("/write?db=lab", media, line);

@@ -40,9 +40,19 @@ const RULES: &str = r#"
   { at = "form:note", category = "test", special = "health", action = "scrub", country = "44" },
 "#;
 
+/// Some world must be configured; nothing of it is started.
+const WORLD: &str = r#"
+[vault]
+listen = "127.0.0.1:8200"
+tls = { certificate = "v.pem", key = "v.key", client_ca = "ca.pem" }
+store = "sqlite:vault.sqlite"
+root_key = "root.key"
+registry = "registry.toml"
+"#;
+
 fn parse(rules: &str) -> Result<Loaded, Vec<Diagnostic>> {
     let text = format!(
-        "[domain.study]\nmode = \"keyed\"\npurpose = \"research\"\n[policy.p]\nrules = [{rules}]\n"
+        "[domain.study]\nmode = \"keyed\"\npurpose = \"research\"\n[policy.p]\nrules = [{rules}]\n{WORLD}"
     );
     Config::parse(&text, Path::new("/etc/cryptonym"), "c.toml")
 }
@@ -286,7 +296,7 @@ fn formats_07_what_a_scrub_rule_cannot_mean_is_told() {
         assert!(found.iter().all(|f| f.line == 6), "{more}: {found:#?}");
     }
     let text = format!(
-        "[policy.p]\nrecord = \"unbounded\"\nrules = [{}]\n[policy.q]\nrecord = \"unbounded\"\nrules = [{}]\n",
+        "[policy.p]\nrecord = \"unbounded\"\nrules = [{}]\n[policy.q]\nrecord = \"unbounded\"\nrules = [{}]\n{WORLD}",
         rule(""),
         rule(", find = [\"email\"]")
     );
@@ -313,7 +323,7 @@ async fn formats_07_what_a_text_names_can_be_revealed_and_is_nowhere_in_clear() 
     let mut installation = Installation::start(&format!(
         "[backend.lake]\nurls = [\"http://127.0.0.1:{}\"]\nregion = \"GB\"\n\
          [[route]]\nname = \"notes\"\nhost = \"{HOST}\"\npath = \"/notes\"\nbackend = \"lake\"\n\
-         domain = \"improvement\"\npurpose = \"share-results\"\nrequest = \"notes\"\n[policy.notes]\nrules = [{RULES}]\n",
+         domain = \"improvement\"\nrequest = \"notes\"\n[policy.notes]\nrules = [{RULES}]\n",
         backend.address.port()
     ));
     let shown = installation.expect(&["check"]);

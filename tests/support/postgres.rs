@@ -54,8 +54,11 @@ impl Postgres {
             "initdb: {}",
             fs::read_to_string(place.join("output.log")).unwrap()
         );
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = port.local_addr().unwrap().port();
+        // Free again once this is done: the server takes it itself.
+        let port = {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            listener.local_addr().unwrap().port()
+        };
         let child = unprivileged(&programs.join("postgres"))
             .arg("-D")
             .arg(&data)
