@@ -117,6 +117,11 @@ impl Resolver {
         scrub.spelling(detector, found, &mut spelling);
         match self.normalise(kind, &spelling) {
             Ok(()) => {}
+            // It has no spelling that could be anybody's or nobody's.
+            Err(_) if spelling.is_empty() => {
+                self.arena.push_str(detector.marker());
+                return Ok(());
+            }
             // It is nobody's.
             Err(Code::Sentinel) => {
                 self.arena.push_str(found);
