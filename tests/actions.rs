@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use cryptonym::config::{Config, Diagnostic, Format, Limits};
 use cryptonym::error::{Code, Fault};
@@ -15,22 +14,23 @@ use cryptonym::policy::{
 };
 use cryptonym::pseudonym::seal::{SealKey, halves};
 use cryptonym::pseudonym::shift::{Offset, fuzz_date, shift};
-use cryptonym::pseudonym::{Class, DomainKey, Kind, KindId, KindKey, Kinds, Normaliser, Pseudonym};
+use cryptonym::pseudonym::{Class, DomainKey, Kind, KindId, Kinds, Normaliser};
 use cryptonym::rewrite::head::Head;
 use cryptonym::rewrite::own::OwnIdentifiers;
 use cryptonym::rewrite::{Job, Keeper, Rewriter};
 use cryptonym::secret::Key32;
-use cryptonym::vault_link::FirstSight;
 use proptest::prelude::*;
 
 mod support {
     pub mod corpus;
     pub mod installation;
+    pub mod keeper;
     pub mod leak;
     pub mod reveal;
     pub mod sink;
 }
 use support::installation::{HOST, Installation};
+use support::keeper::{Behaviour, TestKeeper};
 use support::leak::{self, LeakSearch};
 
 const SUBSCRIBER: KindId = KindId(0);
@@ -39,59 +39,33 @@ const DAYS: u16 = 183;
 
 // --- the keeper under the rewriter's feet ---------------------------------------------------
 
-struct TestKeeper {
-    keys: Vec<KindKey>,
-    durable: Mutex<HashSet<Pseudonym>>,
-    sights: Mutex<Vec<FirstSight>>,
+fn keeper() -> Arc<TestKeeper> {
+    let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
+    TestKeeper::of(&domain, &kinds(), Behaviour::Keep)
 }
 
-impl Keeper for TestKeeper {
-    fn kind(&self, kind: KindId) -> &KindKey {
-        &self.keys[usize::from(kind.0)]
-    }
-
-    fn is_durable(&self, pseudonym: &Pseudonym) -> bool {
-        self.durable.lock().unwrap().contains(pseudonym)
-    }
-
-    fn is_current(&self) -> bool {
-        true
-    }
-
-    fn make_durable<'a>(
-        &'a self,
-        sights: Vec<FirstSight>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
-        let mut durable = self.durable.lock().unwrap();
-        durable.extend(sights.iter().map(|sight| sight.pseudonym));
-        self.sights.lock().unwrap().extend(sights);
-        Box::pin(async { Ok(()) })
-    }
+/// What must come out, computed apart from the rewriter.
+trait Expects {
+    fn date(&self, subject: &str, date: &str) -> String;
+    fn within(&self, subject: &str, value: &str) -> String;
+    fn plain(&self, kind: KindId, normal: &str) -> String;
 }
 
-impl TestKeeper {
-    fn new() -> Arc<Self> {
-        let domain = DomainKey::new([1; 16], 1, Key32::new([7; 32]));
-        Arc::new(Self {
-            keys: kinds().iter().map(|(_, kind)| domain.kind(kind)).collect(),
-            durable: Mutex::default(),
-            sights: Mutex::default(),
-        })
-    }
-
-    /// What must come out, computed apart from the rewriter.
+impl Expects for TestKeeper {
     fn date(&self, subject: &str, date: &str) -> String {
         let mut out = String::new();
-        let offset = Offset::of(&self.keys[0].draw(subject.as_bytes()), DAYS);
+        let offset = Offset::of(&self.kind(SUBSCRIBER).draw(subject.as_bytes()), DAYS);
         shift(offset, date, &mut out).unwrap();
         out
     }
 
     fn within(&self, subject: &str, value: &str) -> String {
-        let subject = self.keys[0].derive(subject.as_bytes());
-        let made = self.keys[1].derive_within(&self.keys[0], &subject, value.as_bytes());
+        let subject = self.kind(SUBSCRIBER).derive(subject.as_bytes());
+        let made =
+            self.kind(ETHNICITY)
+                .derive_within(self.kind(SUBSCRIBER), &subject, value.as_bytes());
         let mut out = String::new();
-        self.keys[1].write(&made, &mut out);
+        self.kind(ETHNICITY).write(&made, &mut out);
         out
     }
 
@@ -289,7 +263,7 @@ proptest! {
         records in proptest::collection::vec(member(), 1..9),
         cuts in proptest::collection::vec(1..90usize, 0..60),
     ) {
-        let (keeper, policy) = (TestKeeper::new(), everywhere());
+        let (keeper, policy) = (keeper(), everywhere());
         for format in [
             Format::Json,
             Format::Ndjson,
@@ -317,7 +291,7 @@ proptest! {
         records in proptest::collection::vec((member(), 0..5u8), 1..6),
         cuts in proptest::collection::vec(1..60usize, 0..60),
     ) {
-        let (keeper, policy) = (TestKeeper::new(), everywhere());
+        let (keeper, policy) = (keeper(), everywhere());
         let damaged = |(mut record, how): (Members, u8)| {
             for (name, value) in &mut record {
                 match (how, *name) {
@@ -339,7 +313,7 @@ proptest! {
 
 #[test]
 fn formats_07_a_record_that_names_no_subject_or_two_is_refused_where_a_value_asks() {
-    let keeper = TestKeeper::new();
+    let keeper = keeper();
     let mine = keeper.plain(SUBSCRIBER, "SUB-1");
     let kept = Rule {
         already: Already::Keep,
@@ -419,7 +393,7 @@ fn formats_07_a_record_that_names_no_subject_or_two_is_refused_where_a_value_ask
 
 #[test]
 fn formats_07_another_subject_another_pseudonym_and_each_has_its_record() {
-    let keeper = TestKeeper::new();
+    let keeper = keeper();
     let body = "{\"id\":\"SUB-1\",\"eth\":\"White\"}\n{\"eth\":\"White\",\"id\":\"SUB-2\"}\n\
                 {\"id\":\"SUB-1\",\"eth\":\"White\"}\n{\"id\":\"SUB-1\",\"eth\":\"Mixed\"}\n";
     let rules = || vec![subject("$.id"), within("$.eth")];
@@ -473,7 +447,7 @@ fn formats_07_another_subject_another_pseudonym_and_each_has_its_record() {
 
 #[test]
 fn formats_07_what_was_replaced_within_a_subject_comes_back_to_who_sent_it() {
-    let keeper = TestKeeper::new();
+    let keeper = keeper();
     let own = Arc::new(OwnIdentifiers::new(10));
     let mut request = job(
         &keeper,
@@ -491,7 +465,7 @@ fn formats_07_what_was_replaced_within_a_subject_comes_back_to_who_sent_it() {
 
 #[test]
 fn formats_07_all_places_of_a_head_are_one_record() {
-    let (keeper, policy) = (TestKeeper::new(), everywhere());
+    let (keeper, policy) = (keeper(), everywhere());
     let id = |at: &str| {
         let at = policy.rules.iter().position(|r| r.at.to_string() == at);
         RuleId(u16::try_from(at.unwrap()).unwrap())
@@ -564,7 +538,7 @@ fn open(keeper: &TestKeeper, place: &str, text: &str) -> String {
 
 #[test]
 fn formats_07_what_is_sealed_opens_with_the_key_of_its_record_alone() {
-    let keeper = TestKeeper::new();
+    let keeper = keeper();
     let rules = || {
         vec![
             sealing("$.note"),

@@ -5,13 +5,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use cryptonym::config::Config;
 use cryptonym::local::client::{Answer, Client};
-use cryptonym::local::generate::Generator;
+use cryptonym::local::generate::Subscriber;
 use cryptonym::local::processes::{get, pause};
 use cryptonym::local::random::SplitMix64;
 use rustix::process::Signal;
@@ -19,18 +17,20 @@ use rustix::process::Signal;
 mod support {
     pub mod installation;
     pub mod leak;
+    pub mod numbered;
     pub mod reveal;
     pub mod sink;
     pub mod trace;
 }
-use support::installation::{HOST, Installation};
+use support::installation::Installation;
 use support::leak::LeakSearch;
-use support::reveal::{BATCH, reveal};
+use support::numbered::{Bodies, Load, PATH, all_revealed, routes, unix};
+use support::reveal::reveal;
 use support::sink::Sink;
 use support::trace::Trace;
 
 const SEED: u64 = 509;
-const SENDERS: u64 = 3;
+const SENDERS: usize = 3;
 /// By how much each sync of the traced gateway is delayed.
 const HELD_BACK: Duration = Duration::from_millis(200);
 /// Machines of tests are busy.
@@ -119,11 +119,11 @@ fn formats_09_after_any_kill_while_spooling_every_pseudonym_of_the_backend_can_b
         6
     };
     let mut site = Site::start("true");
-    let load = Load::start(&site.installation);
+    let load = Load::start(&site.installation, SEED, SENDERS);
     let mut random = SplitMix64::new(SEED);
     let mut left = 0;
     for round in 0..rounds {
-        load.wait_for_progress(10);
+        load.wait_for_progress(10, PATIENCE, "while it spools");
         site.installation.kill_vault();
         let appended = site.metric("spool_appended_total");
         site.wait("something is spooled", |site| {
@@ -428,7 +428,7 @@ fn formats_09_keys_of_the_configuration() {
 struct Site {
     installation: Installation,
     sink: Sink,
-    generator: Generator,
+    bodies: Bodies,
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
@@ -444,7 +444,7 @@ impl Site {
     /// `spool`: what the domain says; `keys`: more of `[gateway]`.
     fn prepare(spool: &str, keys: &[&str]) -> Self {
         let sink = Sink::start();
-        let installation = Installation::prepare(&routes(&sink.address.to_string()));
+        let installation = Installation::prepare(&routes(sink.address));
         let text = fs::read_to_string(installation.config()).unwrap();
         let keys = keys.join("\n");
         let text = text
@@ -461,13 +461,13 @@ impl Site {
             client: installation.client(),
             installation,
             sink,
-            generator: Generator::new(SEED),
+            bodies: Bodies::new(SEED),
             runtime: tokio::runtime::Runtime::new().unwrap(),
         }
     }
 
-    fn person(&self, index: u64) -> cryptonym::local::generate::Subscriber {
-        self.generator.subscriber(index)
+    fn person(&self, index: u64) -> Subscriber {
+        self.bodies.person(index)
     }
 
     /// Sends body number `index`, of a person nobody else is.
@@ -476,13 +476,11 @@ impl Site {
     }
 
     fn answer(&mut self, index: u64) -> Answer {
-        self.post(body_of(&self.generator, index))
+        self.post(self.bodies.body(index))
     }
 
     fn post(&mut self, body: String) -> Answer {
-        let send = self
-            .client
-            .send("POST", "/v1/results", "application/json", body);
+        let send = self.client.send("POST", PATH, "application/json", body);
         self.runtime
             .block_on(send)
             .unwrap_or_else(|f| panic!("{f}"))
@@ -585,144 +583,9 @@ impl Site {
     fn reveal_all(&self, sent: u64) -> usize {
         let mut held: HashMap<String, String> = HashMap::new();
         for arrival in self.sink.arrivals() {
-            let text = std::str::from_utf8(&arrival.bytes).unwrap();
-            assert!(
-                !text.contains("SUB-") && !text.contains("@example.org"),
-                "clear: {text}"
-            );
-            if text.is_empty() {
-                continue; // torn before its first byte: nothing left the gateway
-            }
-            // Held bodies leave in one write, so even a torn one is whole, or nothing.
-            let body: serde_json::Value = serde_json::from_str(text).unwrap();
-            let index = body["number"].as_u64().unwrap();
-            assert!(index < sent);
-            let person = self.person(index);
-            for (member, identifier) in [
-                ("subscriber_id", person.subscriber_id),
-                ("email", person.email),
-            ] {
-                let pseudonym = body[member].as_str().unwrap().to_owned();
-                if let Some(other) = held.insert(pseudonym, identifier.clone()) {
-                    assert_eq!(other, identifier, "one pseudonym for two identifiers");
-                }
-            }
+            self.bodies.match_body(&arrival.bytes, sent, &mut held);
         }
-        let mut pseudonyms: Vec<String> = held.keys().cloned().collect();
-        pseudonyms.sort();
-        for batch in pseudonyms.chunks(BATCH) {
-            let revealed = reveal(&self.installation, batch);
-            for pseudonym in batch {
-                let identifier = revealed.get(pseudonym);
-                let wanted = held.get(pseudonym);
-                assert_eq!(identifier, wanted, "{pseudonym} was forwarded and is lost");
-            }
-        }
+        all_revealed(&self.installation, &held);
         held.len()
     }
-}
-
-/// Senders that never stop for a failure.
-struct Load {
-    stopping: Arc<AtomicBool>,
-    next: Arc<AtomicU64>,
-    done: Arc<AtomicU64>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(installation: &Installation) -> Self {
-        let stopping = Arc::<AtomicBool>::default();
-        let (next, done) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let sender = |_| {
-            let mut client = installation.client();
-            let (stopping, next, done) = (stopping.clone(), next.clone(), done.clone());
-            std::thread::spawn(move || {
-                let mut runtime = tokio::runtime::Builder::new_current_thread();
-                let runtime = runtime.enable_all().build().unwrap();
-                let generator = Generator::new(SEED);
-                while !stopping.load(Ordering::Relaxed) {
-                    let body = body_of(&generator, next.fetch_add(1, Ordering::Relaxed));
-                    let send = client.send("POST", "/v1/results", "application/json", body);
-                    let patience = Duration::from_secs(10);
-                    let answer =
-                        runtime.block_on(async { tokio::time::timeout(patience, send).await });
-                    if matches!(answer, Ok(Ok(answer)) if answer.status == 200) {
-                        done.fetch_add(1, Ordering::Relaxed);
-                    } else {
-                        pause(Duration::from_millis(10));
-                    }
-                }
-            })
-        };
-        let threads = (0..SENDERS).map(sender).collect();
-        Self {
-            stopping,
-            next,
-            done,
-            threads,
-        }
-    }
-
-    fn wait_for_progress(&self, more: u64) {
-        let target = self.done.load(Ordering::Relaxed) + more;
-        let began = Instant::now();
-        while self.done.load(Ordering::Relaxed) < target {
-            assert!(began.elapsed() < PATIENCE, "nothing gets through");
-            pause(Duration::from_millis(1));
-        }
-    }
-
-    /// How many bodies were sent, or tried.
-    fn stop(self) -> u64 {
-        self.stopping.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().unwrap();
-        }
-        self.next.load(Ordering::Relaxed)
-    }
-}
-
-fn body_of(generator: &Generator, index: u64) -> String {
-    let person = generator.subscriber(index);
-    serde_json::json!({
-        "number": index,
-        "subscriber_id": person.subscriber_id,
-        "email": person.email,
-    })
-    .to_string()
-}
-
-fn unix() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap().as_secs_f64()
-}
-
-fn routes(backend: &str) -> String {
-    format!(
-        r#"
-[backend.sink]
-urls = ["http://{backend}"]
-region = "GB"
-
-[[route]]
-name = "results"
-host = "{HOST}"
-path = "/v1/results"
-methods = ["POST"]
-backend = "sink"
-domain = "improvement"
-request = "results"
-response = "pass"
-format = "json"
-
-[policy.results]
-unlisted = "reject"
-rules = [
-  {{ at = "$.number", category = "test", action = "keep" }},
-  {{ at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true }},
-  {{ at = "$.email", category = "contact", action = "pseudonym", kind = "email" }},
-]
-"#
-    )
 }

@@ -26,6 +26,8 @@ pub enum Behaviour {
 pub struct TestKeeper {
     keys: Vec<KindKey>,
     durable: Mutex<HashSet<Pseudonym>>,
+    /// What it has kept, in order.
+    pub sights: Mutex<Vec<FirstSight>>,
     pub calls: AtomicUsize,
     behaviour: Behaviour,
 }
@@ -36,6 +38,7 @@ impl TestKeeper {
         Arc::new(Self {
             keys: kinds.iter().map(|(_, kind)| domain.kind(kind)).collect(),
             durable: Mutex::default(),
+            sights: Mutex::default(),
             calls: AtomicUsize::new(0),
             behaviour,
         })
@@ -65,6 +68,7 @@ impl Keeper for TestKeeper {
                 Behaviour::Keep => {
                     let mut durable = self.durable.lock().unwrap();
                     durable.extend(sights.iter().map(|sight| sight.pseudonym));
+                    self.sights.lock().unwrap().extend(sights);
                     Ok(())
                 }
                 Behaviour::Late => std::future::pending().await,
