@@ -118,6 +118,7 @@ codes! {
     MalformedForm = "malformed-form", 400, Client, "The body is not a form that every reader reads alike.", "Send name=value pairs with & between them, percent-encoded; no semicolon, no %00, no broken escape.";
     MalformedCsv = "malformed-csv", 400, Client, "A row of the body is not valid CSV (RFC 4180).", "Quote fields that hold quotes, delimiters or line ends, double the quotes inside, and end every row alike.";
     MalformedTsv = "malformed-tsv", 400, Client, "A row of the body is not valid TSV.", "Escape tabs, line ends and backslashes inside fields with a backslash, and end rows with line feeds.";
+    MalformedEvents = "malformed-events", 400, Client, "An event of the stream is not one line of JSON beside a plain event name.", "Write each event's data as one JSON text on one line, and name events with letters, points, lines and dashes.";
     UnclosedQuote = "unclosed-quote", 400, Client, "The body ends inside a quoted field.", "Close the quote that the offset names, or send the whole body again.";
     NulInRow = "nul-in-row", 400, Client, "A row contains U+0000.", "Remove the NUL: some readers stop there.";
     TooManyColumns = "too-many-columns", 413, Client, "The header row names more columns than the gateway follows.", "Send fewer columns.";

@@ -225,6 +225,10 @@ fn body(format: Format, records: &[Members]) -> String {
     match format {
         Format::Json => format!("[{}]", objects.join(", ")),
         Format::Ndjson => objects.join("\n"),
+        Format::EventStream => {
+            let events = objects.iter().map(|o| format!("data: {o}\n\n"));
+            events.collect()
+        }
         Format::Csv(_) => rows(","),
         Format::Tsv { .. } => rows("\t"),
         Format::Form => {
@@ -269,6 +273,7 @@ proptest! {
             Format::Ndjson,
             Format::Csv(Dialect::default()),
             Format::Tsv { header: true },
+            Format::EventStream,
             Format::Form,
         ] {
             let records = match format {

@@ -52,6 +52,35 @@ rules = [
 ]
 "#;
 
+/// Dates by another number of days than a route of the same domain.
+const SHIFTS: &str = r#"
+[backend.results]
+urls = ["http://127.0.0.1:1"]
+region = "GB"
+
+[[route]]
+name = "visits"
+host = "localhost"
+path = "/visits"
+backend = "results"
+domain = "improvement"
+request = "visits"
+
+[policy.visits]
+unlisted = "drop"
+rules = [
+  { at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true },
+  { at = "$.seen", category = "test", action = "date-shift", days = 30 },
+]
+
+[policy.later]
+unlisted = "drop"
+rules = [
+  { at = "$.subscriber_id", category = "identity", action = "pseudonym", kind = "subscriber", subject = true },
+  { at = "$.seen", category = "test", action = "date-shift", days = 60 },
+]
+"#;
+
 const COLUMNS: [&str; 9] = [
     "subscriber_id",
     "email",
@@ -70,7 +99,7 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let mut installation = Installation::prepare(POLICIES);
+        let mut installation = Installation::prepare(&format!("{POLICIES}{SHIFTS}"));
         // No gateway runs here, and none is configured: a feed's machine.
         let config = std::fs::read_to_string(installation.config()).unwrap();
         let (start, end) = (
@@ -313,7 +342,8 @@ fn formats_10_what_does_not_go_together_is_refused_before_anything_is_read() {
     let house = House::new();
     let input = house.input("a.csv", csv(0..3).as_bytes());
     let out = house.out("a.csv");
-    let cases: [(&str, &[&str], i32, &str); 5] = [
+    let cases: [(&str, &[&str], i32, &str); 6] = [
+        ("later", &[], 3, "the time between them would be lost"),
         (
             "careless",
             &[],

@@ -239,7 +239,6 @@ async fn get_head(answer: Vec<u8>, request: &str) -> (String, ()) {
 async fn formats_08_what_cannot_be_read_never_reaches_the_client() {
     let text = "content-type: text/html\r\n";
     let wide = "content-type: application/json; charset=utf-16\r\n";
-    let events = "content-type: text/event-stream\r\n";
     let refused = [
         with("200 OK", text, b"<p>SUB-1"),
         with("200 OK", "", b"SUB-1"),
@@ -250,7 +249,6 @@ async fn formats_08_what_cannot_be_read_never_reaches_the_client() {
             "content-type: text/csv; header=absent\r\n",
             b"SUB-1,x\n",
         ),
-        with("200 OK", events, b"data: {\"name\":\"SUB-1\"}\n\n"),
         with("206 Partial Content", JSON, b"{\"na"),
         with(
             "200 OK",
@@ -288,6 +286,131 @@ async fn formats_08_what_cannot_be_read_never_reaches_the_client() {
         assert_eq!(field(&head, "content-length"), Some("0"));
         assert!(!head.contains("SUB-1"));
     }
+}
+
+/// Sends one chunk whenever it is told to, and ends with the channel.
+async fn streaming(fields: &'static str) -> (Backend, tokio::sync::broadcast::Sender<String>) {
+    let (to, _) = tokio::sync::broadcast::channel::<String>(8);
+    let source = to.clone();
+    let backend = Backend::start(None, move |mut raw, report| {
+        let mut chunks = source.subscribe();
+        async move {
+            let head = raw.head().await.unwrap();
+            raw.send(format!(
+                "HTTP/1.1 200 OK\r\n{fields}transfer-encoding: chunked\r\n\r\n"
+            ))
+            .await;
+            let body = Ok(vec![]);
+            let _ = report.send(Seen { head, body });
+            while let Ok(chunk) = chunks.recv().await {
+                if chunk.is_empty() {
+                    break;
+                }
+                raw.send(format!("{:x}\r\n{chunk}\r\n", chunk.len())).await;
+            }
+            raw.send("0\r\n\r\n").await;
+        }
+    })
+    .await;
+    (backend, to)
+}
+
+const EVENTS: &str = "content-type: text/event-stream; charset=utf-8\r\n";
+
+#[tokio::test]
+async fn formats_08_events_are_rewritten_one_by_one_as_they_come() {
+    let (mut backend, to) = streaming(EVENTS).await;
+    let gateway = gateway(&backend);
+    for http2 in [false, true] {
+        let (sending, mut client) = if http2 {
+            let mut h2 = h2(&gateway).await;
+            let request = Request::get("https://localhost/answers").body(Sent::open().1);
+            (Some(tokio::spawn(h2.send_request(request.unwrap()))), None)
+        } else {
+            let mut client = gateway.h1().await;
+            client.send(GET).await;
+            (None, Some(client))
+        };
+        backend.next().await;
+        let mut body = match sending {
+            Some(sending) => Some(sending.await.unwrap().unwrap().into_body()),
+            None => {
+                let head = client.as_mut().unwrap().head().await.unwrap();
+                assert_eq!(field(&head, "content-type"), Some("text/event-stream"));
+                assert_eq!(field(&head, "content-length"), None);
+                None
+            }
+        };
+        // Each arrives before the next is sent; the second one in two pieces.
+        for (pieces, expected) in [
+            (
+                &["event: made\nid: SUB-1\ndata: {\"name\":\"SUB-1\",\"n\":1}\n\n"][..],
+                "event: made\n:\ndata: {\"name\":\"X\",\"n\":1}\n\n",
+            ),
+            (
+                &[
+                    ": SUB-2\r\nretry: 5\r\nda",
+                    "ta: {\"name\":\"SUB-2\"}\r\n\r\n",
+                ],
+                ":\r\nretry: 5\r\ndata: {\"name\":\"X\"}\r\n\r\n",
+            ),
+        ] {
+            for piece in pieces {
+                to.send((*piece).to_owned()).unwrap();
+            }
+            let mut seen = Vec::new();
+            while seen.len() < expected.len() {
+                match (&mut body, &mut client) {
+                    (Some(body), _) => {
+                        let frame = body.frame().await.unwrap().unwrap();
+                        seen.extend_from_slice(&frame.into_data().unwrap());
+                    }
+                    (None, Some(client)) => seen.extend(client.chunk().await.unwrap()),
+                    _ => unreachable!(),
+                }
+            }
+            assert_eq!(String::from_utf8(seen).unwrap(), expected);
+        }
+        to.send(String::new()).unwrap();
+        match (body, client) {
+            (Some(body), _) => assert!(body.collect().await.unwrap().to_bytes().is_empty()),
+            (None, Some(mut client)) => assert_eq!(client.chunk().await.unwrap(), b""),
+            _ => unreachable!(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn formats_08_an_event_that_cannot_be_read_breaks_the_stream_off() {
+    for wrong in [
+        "data: {\"name\":\"SUB-9\"\n\n",
+        "data: {\"bad\":\"SUB-9\"}\n\n",
+        "data: {\"n\":1}\ndata: {\"n\":\"SUB-9\"}\n\n",
+        "event: SUB-9\ndata: {\"n\":1}\n\n",
+        "data: SUB-9\n\n",
+    ] {
+        let (mut backend, to) = streaming(EVENTS).await;
+        let gateway = gateway(&backend);
+        let mut client = gateway.h1().await;
+        client.send(GET).await;
+        backend.next().await;
+        assert_eq!(status(&client.head().await.unwrap()), 200);
+        to.send("data: {\"n\":0}\n\n".to_owned()).unwrap();
+        to.send(wrong.to_owned()).unwrap();
+        let (rest, end) = client.rest().await;
+        assert_eq!(end, End::Reset, "{wrong}");
+        assert!(!String::from_utf8_lossy(&rest).contains("SUB-"), "{wrong}");
+    }
+    // Nobody sends events to a backend.
+    let (_backend, _to) = streaming(EVENTS).await;
+    let gateway = self::gateway(&_backend);
+    let mut client = gateway.h1().await;
+    client
+        .send(format!(
+            "POST /both HTTP/1.1\r\nhost: localhost\r\n{EVENTS}content-length: 7\r\n\r\ndata:1\n"
+        ))
+        .await;
+    assert_eq!(status(&client.answer().await.0), 415);
 }
 
 #[tokio::test]
@@ -368,6 +491,13 @@ fn formats_08_a_pseudonym_of_an_answer_is_durable_before_it_leaves() {
             let _ = raw.body(&head).await;
             let path = head.split(' ').nth(1).unwrap();
             let number = path.rsplit('/').next().unwrap();
+            if number == "events" {
+                let events: String = [1, 2]
+                    .map(|n| format!("data: {{\"subscriber_id\":\"SUB-{n:0>5}\",\"n\":1}}\n\n"))
+                    .concat();
+                raw.send(with("200 OK", EVENTS, events.as_bytes())).await;
+                continue;
+            }
             let body = format!("{{\"subscriber_id\":\"SUB-{number:0>5}\",\"n\":1}}");
             raw.send(with("200 OK", JSON, body.as_bytes())).await;
         }
@@ -397,22 +527,47 @@ rules = [
         source.address
     ));
     let mut client = installation.client();
-    let mut get = |path: &str| {
+    let mut ask = |path: &str| {
         let answer = runtime.block_on(client.send("GET", path, "application/json", String::new()));
         let answer = answer.unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-        (answer.status, body)
+        (
+            answer.status,
+            String::from_utf8(answer.body.to_vec()).unwrap(),
+        )
     };
-    let (status, first) = get("/people/1");
+    let json = |(status, body): (u16, String)| -> (u16, serde_json::Value) {
+        (status, serde_json::from_str(&body).unwrap())
+    };
+    let (status, first) = json(ask("/people/1"));
     assert_eq!(status, 200, "{first}");
     let pseudonym = first["subscriber_id"].as_str().unwrap();
     assert!(pseudonym.starts_with("sub_"), "{first}");
-    assert_eq!(get("/people/1"), (200, first.clone()));
-    assert_ne!(get("/people/2").1["subscriber_id"], first["subscriber_id"]);
+    assert_eq!(json(ask("/people/1")), (200, first.clone()));
+    assert_ne!(
+        json(ask("/people/2")).1["subscriber_id"],
+        first["subscriber_id"]
+    );
+    // Events are records like any other, and count in the log.
+    let (status, text) = ask("/people/events");
+    assert_eq!(status, 200, "{text}");
+    let seen: Vec<serde_json::Value> = text
+        .split_terminator("\n\n")
+        .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
+        .collect();
+    assert_eq!((seen.len(), &seen[0]), (2, &first));
+    let begun = std::time::Instant::now();
+    loop {
+        let log = std::fs::read_to_string(installation.log("gateway")).unwrap();
+        if log.contains("\"records\":2,\"replaced\":2,\"first_sights\":0") {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{log}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     // Without the vault, what is durable comes, and nothing else does.
     installation.kill_vault();
-    assert_eq!(get("/people/1"), (200, first));
-    let (status, problem) = get("/people/3");
+    assert_eq!(json(ask("/people/1")), (200, first));
+    let (status, problem) = json(ask("/people/3"));
     assert_eq!(
         (status, problem["side"].as_str()),
         (503, Some("vault")),

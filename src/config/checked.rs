@@ -412,6 +412,21 @@ pub struct Route {
     pub slow: bool,
 }
 
+impl Route {
+    /// Policies that write bodies anew: indices into `Config::policies`.
+    pub fn rewrites(&self) -> impl Iterator<Item = usize> {
+        let request = match self.request {
+            RequestBody::Policy(at) => Some(at),
+            RequestBody::Opaque | RequestBody::None => None,
+        };
+        let response = match self.response {
+            ResponseBody::Policy(at) => Some(at),
+            ResponseBody::Pass | ResponseBody::RestoreOwn(_) => None,
+        };
+        [request, response].into_iter().flatten()
+    }
+}
+
 /// `codings = ["gzip", "zstd"]` and `encode = "identity"`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codings {
@@ -493,6 +508,8 @@ pub enum Format {
     Tsv {
         header: bool,
     },
+    /// `text/event-stream`: answers only.
+    EventStream,
 }
 
 /// How a route's rows are written, where the format or the media type says that there are rows.

@@ -181,6 +181,7 @@ impl Plan {
             ));
         };
         flows(policy, &config.domains[domain])?;
+        shifts_alike(config, policy, domain)?;
         if !policy.reads_bodies() {
             let what = format!("policy `{}` says nothing of bodies", policy.name);
             return Err(Stop::configuration(
@@ -288,6 +289,27 @@ fn needs_a_key(action: &Action) -> bool {
             | Action::Mask(_)
             | Action::Generalise(_)
     )
+}
+
+/// Dates of one subject are moved by the same days in files and on routes.
+fn shifts_alike(config: &Config, policy: &Policy, domain: usize) -> Result<(), Stop> {
+    let Some(days) = policy.shifts() else {
+        return Ok(());
+    };
+    let routes = config.routes.iter().filter(|r| r.domain == Some(domain));
+    let mut others = routes.flat_map(|route| {
+        let used = route.rewrites().map(|at| &config.policies[at]);
+        used.filter_map(move |used| Some((route, used.shifts()?)))
+    });
+    let Some((route, other)) = others.find(|(_, other)| *other != days) else {
+        return Ok(());
+    };
+    let what = format!(
+        "policy `{}` shifts dates by up to {days} days, route `{}` of the same domain by {other}: the time between them would be lost",
+        policy.name, route.name
+    );
+    let hint = "Write the same `days` in both policies.".to_owned();
+    Err(Stop::configuration(what, hint))
 }
 
 /// Everything that may not flow for the domain's purpose, as a route would have it.

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use super::csv::Dialect;
-use super::{Answer, Csv, Form, Found, Json, Ndjson, Options, Scanner, Shape, Tsv, splice};
+use super::{
+    Answer, Csv, EventStream, Form, Found, Json, Ndjson, Options, Scanner, Shape, Tsv, splice,
+};
 use crate::error::Fault;
 use crate::policy::{
     Action, Already, Policy, RecordUnit, Redact, Rule, RuleId, Selector, Unlisted,
@@ -160,6 +162,19 @@ pub fn json(body: &[u8]) {
 /// A body of NDJSON under every policy, cut in several ways.
 pub fn ndjson(body: &[u8]) {
     body_of(true, body);
+}
+
+/// An event stream under every policy, cut in several ways.
+pub fn events(body: &[u8]) {
+    let answer = |_: &Seen| Answer::Text("new \"text\"\n\r");
+    for options in [Options::default(), TIGHT] {
+        for policy in policies() {
+            every_cut(body, &policy, answer, |first, policy| {
+                let options = if first { options } else { Options::default() };
+                Box::new(EventStream::new(policy, options))
+            });
+        }
+    }
 }
 
 /// A form under policies that use every verdict, cut in several ways.

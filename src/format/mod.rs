@@ -10,6 +10,7 @@
 //! | [`csv`] | CSV and TSV: rows of fields, by a header's names or by number |
 //! | `machine` | the JSON grammar, places, records and drops; a byte walk and a token walk |
 //! | `simd` | 64 bytes at a time into bitmaps of tokens or marks; the only file with `unsafe` |
+//! | [`events`] | server-sent events: the JSON text of each |
 //! | [`form`] | percent-encoded pairs: forms and query strings; `percent` reads and writes them |
 //! | [`places`] | places known without looking: captures of a path, cookies, header fields |
 //! | `number`, `text` | numbers and strings of RFC 8259, read and written |
@@ -30,6 +31,7 @@ use crate::limits;
 use crate::policy::RuleId;
 
 pub mod csv;
+pub mod events;
 pub mod form;
 pub mod fuzz;
 pub mod json;
@@ -43,6 +45,7 @@ pub mod splice;
 mod text;
 
 pub use csv::{Csv, Tsv};
+pub use events::EventStream;
 pub use form::Form;
 pub use json::Json;
 pub use ndjson::Ndjson;

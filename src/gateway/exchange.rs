@@ -270,6 +270,7 @@ async fn prepare(
         first,
         encode,
         step,
+        counted: true,
     };
     Ok((Prepared::Begun(Box::new((body, begun))), None))
 }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use http::{Response, StatusCode, header, response::Parts};
 use hyper::body::Incoming;
 
@@ -166,7 +167,9 @@ fn restorable(parts: &Parts, route: &Route) -> Result<Option<Format>, Fault> {
         return Err(refused());
     }
     let route = &route.config;
-    Ok(media::response(&parts.headers, route.format, route.rows))
+    let format = media::response(&parts.headers, route.format, route.rows);
+    // What is no JSON in an event would break the stream off, for identifiers that are rarely there.
+    Ok(format.filter(|format| *format != Format::EventStream))
 }
 
 /// What must be undone before a policy can read it: none was asked for, but some backends code
@@ -206,13 +209,25 @@ async fn rewrite(
             charge(shared, own, peer)?;
         }
     }
+    // What is put back was counted when it came.
+    let counted = own.is_none();
     let mut rewrite = shared.rewrite(&route.config, policy, format, own, None)?;
-    let most = limits::CHUNK.min(shared.limits.hold);
-    match hold::take(&mut reader, most).await.map_err(of_response)? {
+    let taken = match format {
+        // Nobody knows when its end comes.
+        Format::EventStream => Taken::Begun(BytesMut::new()),
+        _ => {
+            let most = limits::CHUNK.min(shared.limits.hold);
+            hold::take(&mut reader, most).await.map_err(of_response)?
+        }
+    };
+    match taken {
         Taken::Whole(whole) => {
-            let (out, _) = hold::rewrite(&mut rewrite, &whole)
+            let (out, summary) = hold::rewrite(&mut rewrite, &whole)
                 .await
                 .map_err(of_response)?;
+            if counted {
+                story.rewrote(summary);
+            }
             let story = story.clone();
             Ok(Answer::whole(out.into(), story, Some(link), pump))
         }
@@ -226,6 +241,7 @@ async fn rewrite(
                 first,
                 encode: None,
                 step: None,
+                counted,
             };
             let (back, pieces) = Pump::start(reader, begun, story.clone(), of_response);
             let pumps = [pump, Some(back)];

@@ -13,3 +13,7 @@ pub const SHIFT_DAYS_MOST: u16 = 3650;
 /// What sealed values are padded to, at least; beyond, to the next power of two. Names, dates and
 /// numbers all look alike.
 pub const SEAL_LEAST: usize = 32;
+
+/// Digits of the time in milliseconds that an event stream tells its readers to wait (`retry`):
+/// eleven days, and one fewer than any number that people carry.
+pub const EVENT_RETRY: usize = 9;

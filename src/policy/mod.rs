@@ -184,6 +184,14 @@ impl Policy {
         self.rules.is_empty() || self.rules.iter().any(|r| r.at.door == Door::Body)
     }
 
+    /// By how many days, at most, its rules shift dates: all by the same.
+    pub fn shifts(&self) -> Option<u16> {
+        self.rules.iter().find_map(|rule| match rule.action {
+            Action::DateShift { days } => Some(days),
+            _ => None,
+        })
+    }
+
     pub fn rule(&self, id: RuleId) -> &Rule {
         &self.rules[usize::from(id.0)]
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::config::{Format, Limits};
 use crate::error::{Code, Fault, Stage};
-use crate::format::{Csv, Form, Found, Json, Ndjson, Options, Scanner, Tsv, splice};
+use crate::format::{Csv, EventStream, Form, Found, Json, Ndjson, Options, Scanner, Tsv, splice};
 use crate::limits;
 use crate::policy::Policy;
 use crate::pseudonym::Kinds;
@@ -81,6 +81,7 @@ impl Rewriter {
             Format::Form => Box::new(Form::new(job.policy.clone(), options)),
             Format::Json => Box::new(Json::new(job.policy.clone(), options)),
             Format::Ndjson => Box::new(Ndjson::new(job.policy.clone(), options)),
+            Format::EventStream => Box::new(EventStream::new(job.policy.clone(), options)),
             Format::Csv(dialect) => Box::new(Csv::new(job.policy.clone(), options, dialect)),
             Format::Tsv { header } => Box::new(Tsv::new(job.policy.clone(), options, header)),
         };

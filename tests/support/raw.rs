@@ -116,23 +116,33 @@ impl Raw {
     async fn chunks(&mut self) -> Result<Vec<u8>, End> {
         let mut all = Vec::new();
         loop {
-            let line = loop {
-                match find(&self.buffer, b"\r\n") {
-                    Some(at) => break self.buffer.drain(..at + 2).collect::<Vec<u8>>(),
-                    None => self.more().await?,
-                }
-            };
-            let size = std::str::from_utf8(&line).unwrap().trim();
-            let size = usize::from_str_radix(size, 16).unwrap();
-            while self.buffer.len() < size + 2 {
-                self.more().await?;
-            }
-            all.extend(self.buffer.drain(..size));
-            self.buffer.drain(..2);
-            if size == 0 {
+            let chunk = self.chunk().await?;
+            if chunk.is_empty() {
                 return Ok(all);
             }
+            all.extend(chunk);
         }
+    }
+
+    /// One chunk of a body; empty: the last one.
+    ///
+    /// # Errors
+    /// How the peer left before it.
+    pub async fn chunk(&mut self) -> Result<Vec<u8>, End> {
+        let line = loop {
+            match find(&self.buffer, b"\r\n") {
+                Some(at) => break self.buffer.drain(..at + 2).collect::<Vec<u8>>(),
+                None => self.more().await?,
+            }
+        };
+        let size = std::str::from_utf8(&line).unwrap().trim();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        while self.buffer.len() < size + 2 {
+            self.more().await?;
+        }
+        let chunk = self.buffer.drain(..size).collect();
+        self.buffer.drain(..2);
+        Ok(chunk)
     }
 
     async fn more(&mut self) -> Result<(), End> {

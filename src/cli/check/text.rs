@@ -75,6 +75,7 @@ pub(super) fn format_name(format: Format) -> &'static str {
         Format::Form => "form",
         Format::Csv(_) => "csv",
         Format::Tsv { .. } => "tsv",
+        Format::EventStream => "event-stream",
     }
 }
 

@@ -6,9 +6,8 @@
 //! name, or a date that is known to be one passes beside a shifted one.
 
 use super::super::raw::{Findings, Place, Table};
-use super::super::{RequestBody, ResponseBody, Route};
 use super::{Names, route};
-use crate::policy::{Action, Door, Generalise, Policy, RecordUnit, Rule, Step, Unlisted};
+use crate::policy::{Action, Door, Generalise, RecordUnit, Rule, Step, Unlisted};
 use crate::pseudonym::KindId;
 
 /// A rule with what only its line says.
@@ -211,30 +210,13 @@ fn words(name: &str) -> Vec<String> {
 
 /// Notes routes of one domain that shift dates by different numbers of days.
 pub(super) fn check_domains(routes: &[route::Read<'_>], names: &Names<'_>, findings: &Findings) {
-    let shifts = |policy: &Policy| {
-        policy.rules.iter().find_map(|rule| match rule.action {
-            Action::DateShift { days } => Some(days),
-            _ => None,
-        })
-    };
     let mut known: Vec<(usize, u16, &str)> = Vec::new();
-    let used = |route: &Route| {
-        let request = match route.request {
-            RequestBody::Policy(at) => Some(at),
-            RequestBody::Opaque | RequestBody::None => None,
-        };
-        let response = match route.response {
-            ResponseBody::Policy(at) => Some(at),
-            ResponseBody::Pass | ResponseBody::RestoreOwn(_) => None,
-        };
-        [request, response].into_iter().flatten()
-    };
     for (read, at) in routes
         .iter()
-        .flat_map(|r| used(&r.route).map(move |at| (r, at)))
+        .flat_map(|r| r.route.rewrites().map(move |at| (r, at)))
     {
         let policy = names.policies.get(at).and_then(|p| p.part.as_ref());
-        let days = policy.and_then(|read| shifts(&read.policy));
+        let days = policy.and_then(|read| read.policy.shifts());
         let (Some(domain), Some(days)) = (read.route.domain, days) else {
             continue;
         };

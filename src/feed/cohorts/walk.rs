@@ -47,7 +47,9 @@ pub fn walk(
         Format::Ndjson => (Box::new(Ndjson::new(policy, options)), false),
         Format::Csv(d) => (Box::new(Csv::new(policy, options, d)), d.header),
         Format::Tsv { header } => (Box::new(Tsv::new(policy, options, header)), header),
-        Format::Json | Format::Form => (Box::new(Json::new(policy, options)), false),
+        Format::Json | Format::Form | Format::EventStream => {
+            (Box::new(Json::new(policy, options)), false)
+        }
     };
     let mut source = Source::open(&Item {
         input: Input::File(count.parts[at].clone()),

@@ -22,7 +22,9 @@ pub fn request(headers: &HeaderMap, format: Option<Format>, rows: Rows) -> Resul
         (None, _) => Named::default(),
         (Some(_), Some(_)) => return Err(refused()),
     };
-    let format = format.or(named.format).ok_or_else(refused)?;
+    // Events are what a server sends.
+    let sent = named.format.filter(|named| *named != Format::EventStream);
+    let format = format.or(sent).ok_or_else(refused)?;
     // What the client says of its rows is not what the route takes for granted.
     match (named.header, header_row(format)) {
         (Some(said), Some(known)) if said != known => Err(refused()),
@@ -40,6 +42,7 @@ pub fn of(format: Format) -> HeaderValue {
         Format::Tsv { header: true } => "text/tab-separated-values",
         Format::Tsv { header: false } => "text/tab-separated-values; header=absent",
         Format::Form => "application/x-www-form-urlencoded",
+        Format::EventStream => "text/event-stream",
     })
 }
 
@@ -70,16 +73,19 @@ pub fn is_as_said(named: Format, format: Option<Format>, rows: Rows) -> bool {
     let header = match named {
         Format::Csv(_) => Some(rows.csv.header),
         Format::Tsv { .. } => Some(rows.tsv_header),
-        Format::Json | Format::Ndjson | Format::Form => None,
+        Format::Json | Format::Ndjson | Format::Form | Format::EventStream => None,
     };
-    format.is_none_or(same) && header_row(named) == header
+    // An event's data is JSON.
+    let json =
+        named == Format::EventStream && matches!(format, Some(Format::Json | Format::Ndjson));
+    (json || format.is_none_or(same)) && header_row(named) == header
 }
 
 fn header_row(format: Format) -> Option<bool> {
     match format {
         Format::Csv(dialect) => Some(dialect.header),
         Format::Tsv { header } => Some(header),
-        Format::Json | Format::Ndjson | Format::Form => None,
+        Format::Json | Format::Ndjson | Format::Form | Format::EventStream => None,
     }
 }
 
@@ -145,6 +151,8 @@ fn named(value: &HeaderValue, rows: Rows) -> Result<Named, ()> {
             Some(Format::Ndjson)
         } else if is("application/x-www-form-urlencoded") {
             Some(Format::Form)
+        } else if is("text/event-stream") {
+            Some(Format::EventStream)
         } else if csv {
             Some(Format::Csv(rows.csv))
         } else if tsv {

@@ -138,10 +138,6 @@ impl Reader {
         &self.story.site.shared.limits
     }
 
-    pub fn is_of_client(&self) -> bool {
-        self.from == Side::Client
-    }
-
     /// Nothing more will come; true at once for a message without a body.
     pub fn has_ended(&self) -> bool {
         match self.decoding() {

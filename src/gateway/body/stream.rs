@@ -39,6 +39,8 @@ pub struct Begun {
     pub first: Vec<u8>,
     /// `None`: it goes on as it is rewritten.
     pub encode: Option<Box<Encoder>>,
+    /// Its records and values count in the access log.
+    pub counted: bool,
     /// Its step in a trace.
     pub step: Option<Box<Running>>,
 }
@@ -52,14 +54,14 @@ impl Pump {
         blame: fn(Fault) -> Fault,
     ) -> (Self, mpsc::Receiver<Piece>) {
         let (to, from) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
-        let step = begun.step;
+        let (step, counted) = (begun.step, begun.counted.then(|| story.clone()));
         let (mut rewrite, first) = (begun.rewrite, begun.first);
         let mut out = Out {
             to,
             encode: begun.encode,
         };
         let task = tokio::spawn(async move {
-            match pump(reader, &mut rewrite, first, &mut out, &story).await {
+            match pump(reader, &mut rewrite, first, &mut out, counted).await {
                 Ok(()) => step.map_or((), |running| running.ended_well()),
                 // Before the channel closes: who sees it closed finds the reason.
                 Err(fault) => story.fail(blame(fault)),
@@ -93,7 +95,7 @@ async fn pump(
     rewrite: &mut Rewriter,
     first: Vec<u8>,
     out: &mut Out,
-    story: &Story,
+    counted: Option<Arc<Story>>,
 ) -> Result<(), Fault> {
     let first = out.made(first)?;
     if !first.is_empty() && !send(&out.to, first).await {
@@ -125,7 +127,7 @@ async fn pump(
         };
     }
     end.unwrap_or(Ok(()))?;
-    if reader.is_of_client() {
+    if let Some(story) = counted {
         story.rewrote(rewrite.summary());
     }
     let end = out.end()?;

@@ -402,6 +402,71 @@ mod tests {
         }
     }
 
+    /// A head that says it is longer than the file, checked anew.
+    fn lengthen(bytes: &mut [u8], frame: usize) {
+        use sha2::{Digest as _, Sha256};
+        let head = &mut bytes[frame..frame + frame::HEAD];
+        head[4..8].copy_from_slice(&100_000_u32.to_be_bytes());
+        let check = Sha256::digest(&head[..frame::HEAD - 8]);
+        head[frame::HEAD - 8..].copy_from_slice(&check[..8]);
+    }
+
+    #[test]
+    fn formats_09_a_false_length_takes_nothing_behind_it_away() {
+        let root = tempfile::tempdir().unwrap();
+        write(&mut disk(root.path(), 1), 0..6);
+        let frame = frame::size(&batch(0).0) as usize;
+        // Before another frame of its segment.
+        let behind = changed(root.path(), |bytes| lengthen(bytes, 0));
+        // At the end of a segment that is not the last.
+        let ends = changed(root.path(), |_| ());
+        let segments: Vec<PathBuf> = files(ends.path())
+            .into_iter()
+            .filter(|f| f.extension().is_some_and(|e| e == "seg"))
+            .collect();
+        let mut bytes = fs::read(&segments[0]).unwrap();
+        let last = bytes.len() - frame;
+        lengthen(&mut bytes, last);
+        fs::write(&segments[0], bytes).unwrap();
+        for (root, wanted) in [(behind, [0, 1, 2, 3, 5]), (ends, [0, 2, 3, 4, 5])] {
+            let mut disk = disk(root.path(), 2);
+            disk.adopt().unwrap();
+            let (numbers, seen) = drain(&mut disk);
+            assert_eq!(numbers, wanted);
+            assert!(
+                matches!(
+                    seen[..],
+                    [Seen::Damaged { .. }, Seen::Gone { aside: Some(_), .. }]
+                ),
+                "{seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn formats_09_a_strange_file_in_a_folder_holds_up_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        for boot in [1, 2] {
+            write(&mut disk(root.path(), boot), boot..boot + 1);
+        }
+        let folders: Vec<PathBuf> = fs::read_dir(root.path().join("improvement"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        for folder in &folders {
+            fs::write(folder.join("strange"), "x").unwrap();
+        }
+        // Once with segments, once with nothing else.
+        for wanted in [vec![1, 2], vec![]] {
+            let mut disk = disk(root.path(), 3);
+            disk.adopt().unwrap();
+            let (mut numbers, seen) = drain(&mut disk);
+            numbers.sort_unstable();
+            assert_eq!((numbers, seen), (wanted, vec![]));
+            assert_eq!(files(root.path()).len(), 2);
+        }
+    }
+
     #[test]
     fn formats_09_damage_to_the_file_that_is_being_filled_stops_nothing() {
         let root = tempfile::tempdir().unwrap();

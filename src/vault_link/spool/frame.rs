@@ -199,7 +199,11 @@ pub fn read(file: &File, at: u64, end: u64) -> io::Result<Found> {
     };
     let whole = HEAD + length + TAIL;
     if left < whole as u64 {
-        return Ok(Found::Torn);
+        // What was cut short has nothing behind it.
+        return Ok(match search(file, at + 1, end)? {
+            None => Found::Torn,
+            next => Found::Damaged { next },
+        });
     }
     head.resize(whole, 0);
     file.read_exact_at(&mut head[HEAD..], at + HEAD as u64)?;

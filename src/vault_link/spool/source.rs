@@ -143,6 +143,12 @@ impl Source {
                     return Ok(Seen::End);
                 }
                 Found::End => return self.close(),
+                // Only the last segment can have been cut short: another was begun behind a whole one.
+                Found::Torn if self.segments.len() > 1 => {
+                    self.before = None;
+                    self.at = len;
+                    return Ok(self.damage(path, "a frame that is cut short"));
+                }
                 Found::Torn => {
                     let bytes = len - self.at;
                     self.at = len;

@@ -83,7 +83,7 @@ pub fn wrong(at: &Selector, format: Option<Format>) -> Option<(&'static str, &'s
     let (named, column) = match format {
         Some(Format::Csv(dialect)) => (dialect.header, "csv = { header = false }"),
         Some(Format::Tsv { header }) => (header, "tsv = { header = false }"),
-        Some(Format::Json | Format::Ndjson | Format::Form) | None => {
+        Some(Format::Json | Format::Ndjson | Format::Form | Format::EventStream) | None => {
             let numbered = matches!(at.steps[..], [Step::Column(_)]);
             return numbered.then_some((
                 "only rows without a header have numbered columns",
