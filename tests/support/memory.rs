@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 /// Which of the needles lie in the writable memory of a process: their names, each once.
-pub fn holds<'n>(process: u32, needles: &'n [(String, Vec<u8>)]) -> Vec<&'n str> {
+pub fn holds(process: u32, needles: &[(String, Vec<u8>)]) -> Vec<&str> {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let mut found = vec![false; needles.len()];

@@ -24,8 +24,7 @@ pub trait Rewrap {
     /// Writes tag and sealed name.
     fn set_domain(&mut self, row: &DomainRow) -> Result<(), StoreError>;
     fn set_epoch(&mut self, row: i64, wrapped: &[u8]) -> Result<(), StoreError>;
-    /// Months and their wrapped keys; `None` where it has been destroyed.
-    fn log_periods(&mut self) -> Result<Vec<(u32, Option<Vec<u8>>)>, StoreError>;
+    fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError>;
     fn set_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
     fn reveals(&mut self) -> Result<Vec<RevealRow>, StoreError>;
     /// Writes what is sealed in it.
@@ -120,6 +119,9 @@ pub trait Reader: Send {
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
 }
+
+/// A month and its wrapped key; `None` where it has been destroyed.
+pub type LogPeriod = (u32, Option<Vec<u8>>);
 
 /// A domain: its random id, the keyed hash of its name, its sealed name.
 #[derive(Clone, Debug)]

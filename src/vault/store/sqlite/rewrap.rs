@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::StoreError;
 use super::writer::{SqliteWriter, read_reveal};
-use crate::vault::store::{DomainRow, RevealRow, Rewrap};
+use crate::vault::store::{DomainRow, LogPeriod, RevealRow, Rewrap};
 
 impl Rewrap for SqliteWriter {
     fn set_domain(&mut self, row: &DomainRow) -> Result<(), StoreError> {
@@ -19,7 +19,7 @@ impl Rewrap for SqliteWriter {
         )?)
     }
 
-    fn log_periods(&mut self) -> Result<Vec<(u32, Option<Vec<u8>>)>, StoreError> {
+    fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError> {
         let mut statement = self.0.prepare("SELECT period, wrapped FROM log_period")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
