@@ -477,9 +477,9 @@ async fn vault_01_resharing_rotates_the_root_and_earlier_shares_open_nothing() {
     let verified = house.run(&["log", "verify", "--as", "u.novak"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     let old_root = sealed.root("shares", [0, 1, 2], ["c.one", "c.two", "c.three"]);
-    let old_epoch = sealed.blob("SELECT wrapped FROM epoch LIMIT 1");
+    let old_epoch = sealed.blob("SELECT wrapped FROM epoch ORDER BY row LIMIT 1");
     let old_domain: [u8; 16] = sealed
-        .blob("SELECT domain FROM epoch LIMIT 1")
+        .blob("SELECT domain FROM epoch ORDER BY row LIMIT 1")
         .try_into()
         .unwrap();
     let place = Use::Epoch {
@@ -535,7 +535,7 @@ async fn vault_01_resharing_rotates_the_root_and_earlier_shares_open_nothing() {
     let verified = house.run(&["log", "verify", "--as", "u.novak"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     // The old root opens nothing, and nothing of before is left in the store's files.
-    let new_epoch = sealed.blob("SELECT wrapped FROM epoch LIMIT 1");
+    let new_epoch = sealed.blob("SELECT wrapped FROM epoch ORDER BY row LIMIT 1");
     let id = sealed.id();
     assert!(
         RootKeys::new(&old_root, id)
@@ -658,11 +658,11 @@ fn needles(sealed: &Sealed, shares: &[(usize, &str)]) -> Vec<(String, Vec<u8>)> 
     let keys = RootKeys::new(&root, id);
     let of_root = |what: &[u8]| derive(&root, &[b"cryptonym vault v1", what, &id]);
     let domain: [u8; 16] = sealed
-        .blob("SELECT domain FROM epoch LIMIT 1")
+        .blob("SELECT domain FROM epoch ORDER BY row LIMIT 1")
         .try_into()
         .unwrap();
     let place = Use::Epoch { domain, epoch: 1 };
-    let wrapped = sealed.blob("SELECT wrapped FROM epoch LIMIT 1");
+    let wrapped = sealed.blob("SELECT wrapped FROM epoch ORDER BY row LIMIT 1");
     let epoch = keys.unwrap(place, &wrapped).unwrap();
     let of_epoch = |what: &[u8]| {
         derive(
@@ -926,4 +926,46 @@ async fn vault_01_no_core_dump_and_no_look_by_processes_of_the_same_user() {
     );
     assert_eq!(owner(vault.id()), 0, "it is dumpable");
     vault.stop();
+}
+
+#[test]
+fn vault_01_a_root_that_cannot_be_kept_so_is_an_error_with_its_place() {
+    let house = House::new();
+    let file = house.path("config.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let key = "root_key = \"certs/out/vault-root.key\"";
+    for (lines, what, place) in [
+        (
+            "root = \"hsm\"",
+            "cannot be kept like that",
+            "config.toml:5:8",
+        ),
+        (
+            "root = \"shares\"\nroot_key = \"k\"",
+            "in shares and in a file",
+            "config.toml:6:12",
+        ),
+        ("root = \"file\"", "no `root_key`", "config.toml:2:1"),
+        (
+            "unseal_time = \"soon\"\nroot = \"shares\"",
+            "`unseal_time` cannot be read",
+            "config.toml:5:15",
+        ),
+    ] {
+        std::fs::write(&file, good.replace(key, lines)).unwrap();
+        let ran = house.run(&["check", "--no-files"]);
+        assert_eq!(ran.code, 3, "{lines}: {}", ran.out);
+        for word in [what, place] {
+            assert!(ran.err.contains(word), "{lines}: {word}: {}", ran.err);
+        }
+    }
+    std::fs::write(&file, good.replace(key, "root = \"shares\"")).unwrap();
+    let ran = house.run(&["check", "--no-files"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.contains("root key in shares of custodians"),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.out.contains("weaker choice"), "{}", ran.out);
 }
