@@ -3,6 +3,8 @@
 //! What enters: key material and identifiers in clear. What leaves: the same bytes, to callers
 //! that ask for them by name. What can never happen: a `Debug` or `Display` that prints them.
 
+pub mod stack;
+
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -54,6 +56,7 @@ pub struct Key32(Box<[u8; 32]>);
 
 impl Key32 {
     pub fn new(bytes: [u8; 32]) -> Self {
+        stack::touched();
         Self(Box::new(bytes))
     }
 

@@ -89,7 +89,7 @@ pub fn failed(error: &CallError) -> Exit {
         } => {
             eprintln!("refused ({code}): {title}\n{next}");
             match code.as_str() {
-                "not-registered" | "wrong-role" | "store" => Exit::Vault,
+                "not-registered" | "wrong-role" | "store" | "sealed" => Exit::Vault,
                 _ => Exit::No,
             }
         }

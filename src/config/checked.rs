@@ -220,6 +220,16 @@ pub struct VaultAddress {
     pub ca: PathBuf,
 }
 
+/// How a vault's root key is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// In a file of mode 0600: the weaker choice, for development. Whoever has it and the store has
+    /// everything.
+    File(PathBuf),
+    /// In shares that custodians keep: the vault starts sealed.
+    Shares,
+}
+
 /// `[vault]`
 #[derive(Clone, Debug)]
 pub struct Vault {
@@ -228,8 +238,10 @@ pub struct Vault {
     pub tls: ServerTls,
     /// Path of the SQLite database (`store = "sqlite:PATH"`).
     pub store: PathBuf,
-    /// The root key file, mode 0600.
-    pub root_key: PathBuf,
+    /// How its root key is kept.
+    pub root: Root,
+    /// Shares that have come are forgotten after this.
+    pub unseal_time: Duration,
     /// Persons and services with their roles and signing keys (`certs init` writes one).
     pub registry: PathBuf,
     /// As [`Gateway::observe`].

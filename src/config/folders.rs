@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Gateway, ServerTls, Vault};
+use super::{Config, Gateway, Root, ServerTls, Vault};
 
 /// Of one process.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,13 +66,15 @@ impl Config {
         if let Some(Vault {
             tls,
             store,
-            root_key,
+            root,
             registry,
             ..
         }) = &self.vault
         {
             folders.tls(tls);
-            folders.of(root_key);
+            if let Root::File(key) = root {
+                folders.of(key);
+            }
             folders.of(registry);
             folders.write.push(folder(store));
         }

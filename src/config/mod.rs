@@ -5,13 +5,14 @@
 //! What can never happen: an unknown key is ignored, or a half-understood policy runs.
 //!
 //! Beside it, the two other files an installation has: the vault's [`registry`] of persons, and
-//! its key files ([`root_key`], [`signing_key`]).
+//! its key files ([`root_key`], [`signing_key`], [`custodian_key`]).
 
 use std::path::Path;
 
 mod bypath;
 pub mod changes;
 pub mod checked;
+pub mod custodian_key;
 pub mod diagnostic;
 pub mod folders;
 mod load;

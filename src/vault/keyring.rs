@@ -1,7 +1,7 @@
 //! The unlocked epochs, and how a domain comes to be: at the first use of its name it gets a
 //! random id, which never changes, and the random root of its first epoch.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use super::keys::epoch::{EpochKeys, Place};
 use super::keys::root::{RootKeys, Use};
@@ -56,6 +56,12 @@ impl Keyring {
     pub fn elsewhere(&self, domain_name: &str, epoch: u32) -> Vec<Arc<EpochKeys>> {
         self.find(|e| e.domain_name != domain_name && e.epoch == epoch)
             .collect()
+    }
+
+    /// All of them, without keeping them.
+    pub fn ghosts(&self) -> Vec<Weak<EpochKeys>> {
+        let ring = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        ring.iter().map(Arc::downgrade).collect()
     }
 
     fn find(&self, wanted: impl Fn(&EpochKeys) -> bool) -> impl Iterator<Item = Arc<EpochKeys>> {
@@ -155,13 +161,14 @@ fn make_epoch(
 }
 
 /// A keyed hash of the name: HKDF serves as one, with the name in its info.
-fn name_tag(root: &RootKeys, name: &str) -> [u8; 16] {
+pub fn name_tag(root: &RootKeys, name: &str) -> [u8; 16] {
     let full = derive(&root.name_index, &[b"domain name", name.as_bytes()]);
     let mut out = [0; 16];
     out.copy_from_slice(&full.expose()[..16]);
     out
 }
 
-fn name_place(id: &[u8; 16]) -> Vec<u8> {
+/// Associated data of a domain's sealed name.
+pub fn name_place(id: &[u8; 16]) -> Vec<u8> {
     bind(&[b"domain name", id])
 }

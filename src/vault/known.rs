@@ -93,7 +93,10 @@ pub fn stream(vault: Arc<Vault>, keys: Arc<EpochKeys>, turn: Turn) -> KnownBody 
         // Freed when the pages are read or the time is over: a caller that does not read keeps
         // its own turns, and nobody else's.
         let _all = all;
-        let sent = timeout(limits::KNOWN_TIME, pages(&vault, &keys, &sender)).await;
+        let sent = tokio::select! {
+            sent = timeout(limits::KNOWN_TIME, pages(&vault, &keys, &sender)) => sent,
+            () = vault.closing.cancelled() => return,
+        };
         if let Ok(Err(error)) = sent {
             tracing::error!(%error, "the known set could not be read");
         }

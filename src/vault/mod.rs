@@ -8,6 +8,7 @@
 //!
 //! | file | duty |
 //! |---|---|
+//! | [`seal`] | sealed or open: the root key in a file or in shares |
 //! | [`state`] | opens the store with the root key, and makes what a first start needs |
 //! | [`serve`] | sockets, TLS, timers, who may call what |
 //! | [`leases`] | domain keys for gateways, for a while |
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod records;
 pub mod refusal;
 pub mod reveal;
+pub mod seal;
 pub mod sequencer;
 pub mod serve;
 pub mod state;

@@ -54,6 +54,15 @@ refusals! {
     RevealRefused = "reveal-refused", 403, "The approver has refused the reveal.", "Talk to the approver.";
     Spent = "spent", 410, "The reveal has been read as often as was approved.", "Ask again.";
     BadRange = "bad-range", 400, "start and end name no part of the log.", "Ask for 0 <= start < end <= the checkpoint's size.";
+    Sealed = "sealed", 503, "The vault is sealed: its keys are not in its memory.", "Custodians open it with `cryptonym vault unseal`; `cryptonym vault status` says how many shares are missing.";
+    NotSealed = "not-sealed", 409, "The vault is open.", "There is nothing to do; `cryptonym vault status` says how it stands.";
+    InKeyFile = "key-file", 409, "The vault's root key is in a file, not in shares.", "Restart the vault to open it; `cryptonym vault init` brings the root into shares.";
+    OtherVault = "other-vault", 422, "The share belongs to another vault.", "Give the share of this vault; the others that have come are kept.";
+    OtherSharing = "other-sharing", 422, "The share is of an earlier sharing, or of one that was never this vault's.", "Give the share of the last resharing; the others that have come are kept.";
+    OtherRound = "other-round", 409, "The round for which the share was sealed is over.", "Run the command again; it asks for the present one.";
+    OtherPurpose = "other-purpose", 409, "Shares have come for something else.", "Name the same custodians and threshold as the others, or begin anew after `cryptonym vault reset`.";
+    BadShare = "share-damaged", 422, "The share is damaged, or is not the one of its number.", "Take it from its custodian's own copy; the others that have come are kept.";
+    BadSharing = "bad-sharing", 422, "The root cannot be shared like that.", "Between 2 and 16 custodians with different keys, and a threshold of at least 2.";
     Store = "store", 503, "The vault cannot write its store.", "Tell the operator; nothing was answered, because nothing could be logged.";
 }
 

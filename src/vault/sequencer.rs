@@ -20,6 +20,7 @@ use super::log::ledger::Ledger;
 use super::metrics::Metrics;
 use super::store::{StoreError, Writer};
 use crate::limits;
+use crate::secret::stack;
 
 /// Sends works to the sequencer's thread. Clones share it.
 #[derive(Clone)]
@@ -74,7 +75,11 @@ impl Sequencer {
         let (sender, receiver) = mpsc::channel(limits::COMMIT_QUEUE);
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
-            .spawn(move || run(store, ledger, &root, &metrics, receiver))
+            .spawn(move || {
+                run(store, ledger, &root, &metrics, receiver);
+                drop(root);
+                stack::wipe();
+            })
             .map_err(|e| StoreError::Failed(e.to_string()))?;
         Ok((Self(sender), thread))
     }
@@ -101,6 +106,7 @@ impl Sequencer {
     }
 }
 
+#[inline(never)] // so that nothing of it stands above what is wiped
 fn run(
     mut store: Box<dyn Writer>,
     mut ledger: Ledger,
@@ -129,10 +135,12 @@ fn run(
         for one in done {
             (one.tell)(committed.clone());
         }
+        stack::wipe();
     }
 }
 
 /// Begins, runs the first work and those that wait already, and commits.
+#[inline(never)]
 fn group(
     store: &mut dyn Writer,
     ledger: &mut Ledger,

@@ -1,6 +1,6 @@
 //! The vault's state, opened: store, root key, registry, log, unlocked epochs.
 //!
-//! What enters: the configuration. What leaves: a [`Vault`] that can answer. What can never
+//! What enters: what does not depend on keys, and the root key. What leaves: a [`Vault`] that can answer. What can never
 //! happen: a store opens under another root key, or a log whose leaves are not what was signed
 //! is continued.
 
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use super::keyring::Keyring;
 use super::keys::root::{RootKeys, Use};
@@ -22,9 +23,9 @@ use super::refusal::Refusal;
 use super::sequencer::{Sequencer, Tx};
 use super::store::sqlite::Sqlite;
 use super::store::{Reader, Store, StoreError, Writer};
-use crate::config::{Config, Domain, KeyFileError, Registry, root_key};
+use crate::config::{Config, Domain, KeyFileError, Registry, Root, root_key};
 use crate::pseudonym::Kinds;
-use crate::secret::Key32;
+use crate::secret::{Key32, stack};
 use crate::tls::identity::{Peer, Role};
 use crate::wire::sealed::KeyPair;
 
@@ -47,7 +48,7 @@ pub struct Vault {
     pub incarnation: [u8; 16],
     pub kinds: Kinds,
     pub domains: Vec<Domain>,
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub root: Arc<RootKeys>,
     pub keyring: Keyring,
     /// To which gateways seal their batches.
@@ -55,6 +56,8 @@ pub struct Vault {
     pub log_key: super::log::note::Verifier,
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
+    /// Cancelled when the vault is sealed: whoever holds it lets go of it.
+    pub closing: CancellationToken,
     /// Live leases by gateway and domain.
     pub(super) leases: Mutex<Leases>,
     store: Arc<dyn Store>,
@@ -71,6 +74,26 @@ pub struct Caller {
     pub domains: Option<Vec<String>>,
 }
 
+/// What is the same whether the vault is open or sealed.
+#[derive(Clone)]
+pub struct Parts {
+    pub kinds: Kinds,
+    pub domains: Vec<Domain>,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    /// Locked for this process; nobody has a connection to it while the vault is sealed.
+    pub store: Arc<dyn Store>,
+}
+
+/// Why a root key does not open a vault.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the root key is not the one that this store was made with")]
+    OtherRoot,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
 /// Why a vault does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -80,10 +103,14 @@ pub enum StartError {
     RootKey(#[from] KeyFileError),
     #[error("the registry was not understood:\n{0}")]
     Registry(String),
-    #[error("the root key is not the one that this store was made with")]
-    OtherRoot,
     #[error("{0}")]
-    Store(#[from] StoreError),
+    Open(#[from] OpenError),
+    #[error(
+        "the store's root key is in no shares yet; `cryptonym vault init --shares N --threshold K` makes them"
+    )]
+    NoShares,
+    #[error("the store's root key is in shares of custodians; write root = \"shares\" in [vault]")]
+    InShares,
     #[error("{0}")]
     Tls(#[from] crate::tls::server::TlsError),
     #[error("{address}: {error}")]
@@ -104,43 +131,28 @@ pub fn make_store_folder(config: &Config) -> Result<(), StoreError> {
     }
 }
 
-impl Vault {
-    /// Opens the vault of a configuration. Blocks: it reads the whole log. The thread ends, with
-    /// every accepted work done, when the vault is dropped.
-    pub fn open(config: &Config) -> Result<(Arc<Self>, JoinHandle<()>), StartError> {
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+impl Parts {
+    /// # Errors
+    /// The registry is not understood, or the store cannot be opened.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
         let settings = config.vault.as_ref().ok_or(StartError::NoVault)?;
-        let root = root_key::load(&settings.root_key)?;
         let registry = Registry::load(&settings.registry).map_err(|errors| {
             let lines: Vec<_> = errors.iter().map(|e| format!("{e}")).collect();
             StartError::Registry(lines.join("\n"))
         })?;
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.store)?);
-        let mut writer = store.writer()?;
-        let first = open_or_make(&mut *writer, &root)?;
-        let ledger = Ledger::open(&mut *writer, &first.id, first.signing)?;
-        let keyring = Keyring::load(&mut *writer, &first.root, first.id, &config.kinds)?;
-        let log_key = ledger.verifier();
-        let metrics = Arc::new(Metrics::default());
-        let root = Arc::new(first.root);
-        let (sequencer, thread) =
-            Sequencer::start(writer, ledger, Arc::clone(&root), Arc::clone(&metrics))?;
-        let vault = Self {
-            id: first.id,
-            incarnation: random(),
+        Ok(Self {
             kinds: config.kinds.clone(),
             domains: config.domains.clone(),
-            registry,
-            root,
-            keyring,
-            records_key: first.records,
-            log_key,
-            sequencer,
-            metrics,
-            leases: Mutex::default(),
-            store,
-            readers: Mutex::default(),
-        };
-        Ok((Arc::new(vault), thread))
+            registry: Arc::new(registry),
+            metrics: Arc::default(),
+            store: Arc::new(Sqlite::open(&settings.store)?),
+        })
     }
 
     /// Who a peer is in the registry: role, id and certificate must all agree.
@@ -151,6 +163,67 @@ impl Vault {
             signing_key: person.signing_key,
             domains: person.domains.clone(),
         })
+    }
+}
+
+impl Vault {
+    /// Opens the vault of a configuration whose root key is in a file. Blocks.
+    ///
+    /// # Errors
+    /// Everything that keeps it from starting.
+    pub fn open(config: &Config) -> Result<(Arc<Self>, JoinHandle<()>), StartError> {
+        let settings = config.vault.as_ref().ok_or(StartError::NoVault)?;
+        let Root::File(file) = &settings.root else {
+            return Err(StartError::InShares);
+        };
+        let root = root_key::load(file)?;
+        Ok(Self::unlock(&Parts::new(config)?, &root)?)
+    }
+
+    /// Opens a store with its root key, making what a fresh one needs. Blocks: it reads the whole
+    /// log. The thread ends, with every accepted work done, when the vault is dropped.
+    ///
+    /// # Errors
+    /// Another root key, or the store fails.
+    #[inline(never)] // so that a thread's stack can be wiped of all of it
+    pub fn unlock(parts: &Parts, root: &Key32) -> Result<(Arc<Self>, JoinHandle<()>), OpenError> {
+        let mut writer = parts.store.writer()?;
+        let first = open_or_make(&mut *writer, root)?;
+        let ledger = Ledger::open(&mut *writer, &first.id, first.signing)?;
+        let keyring = Keyring::load(&mut *writer, &first.root, first.id, &parts.kinds)?;
+        let log_key = ledger.verifier();
+        let root = Arc::new(first.root);
+        let metrics = Arc::clone(&parts.metrics);
+        let (sequencer, thread) = Sequencer::start(writer, ledger, Arc::clone(&root), metrics)?;
+        let vault = Self {
+            id: first.id,
+            incarnation: random(),
+            kinds: parts.kinds.clone(),
+            domains: parts.domains.clone(),
+            registry: Arc::clone(&parts.registry),
+            root,
+            keyring,
+            records_key: first.records,
+            log_key,
+            sequencer,
+            metrics: Arc::clone(&parts.metrics),
+            closing: CancellationToken::new(),
+            leases: Mutex::default(),
+            store: Arc::clone(&parts.store),
+            readers: Mutex::default(),
+        };
+        Ok((Arc::new(vault), thread))
+    }
+
+    /// Whether somebody still holds one of its keys; asks without holding them.
+    pub fn ghosts(self: &Arc<Self>) -> impl Fn() -> bool + Send + use<> {
+        let (vault, root) = (Arc::downgrade(self), Arc::downgrade(&self.root));
+        let epochs = self.keyring.ghosts();
+        move || {
+            vault.strong_count() > 0
+                || root.strong_count() > 0
+                || epochs.iter().any(|epoch| epoch.strong_count() > 0)
+        }
     }
 
     pub fn domain(&self, name: &str) -> Option<&Domain> {
@@ -163,12 +236,19 @@ impl Vault {
         work: impl FnOnce(&Self, &mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || this.read_blocking(work))
+        let read = move || {
+            let result = this.read_blocking(work);
+            drop(this);
+            stack::wipe();
+            result
+        };
+        tokio::task::spawn_blocking(read)
             .await
             .map_err(|_| StoreError::Stopped)?
     }
 
     /// As [`Vault::read`], on this thread.
+    #[inline(never)]
     pub fn read_blocking<T>(
         &self,
         work: impl FnOnce(&Self, &mut dyn Reader) -> Result<T, StoreError>,
@@ -279,44 +359,64 @@ struct First {
     id: [u8; 16],
     root: RootKeys,
     records: KeyPair,
-    signing: SigningKey,
+    signing: Box<SigningKey>,
 }
 
-fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, StartError> {
+fn open_or_make(store: &mut dyn Writer, root: &Key32) -> Result<First, OpenError> {
     if store.meta("vault")?.is_none() {
         store.begin()?;
-        make(store, root)?;
+        make(store, root, random())?;
         store.commit()?;
     }
-    let meta = |store: &mut dyn Writer, name| {
-        let found = store.meta(name)?;
-        found.ok_or(StoreError::Damaged(
-            "the store lacks one of its first entries",
-        ))
-    };
-    let id = |bytes: Vec<u8>| {
-        <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Damaged("an id of the store"))
-    };
-    let vault = id(meta(store, "vault")?)?;
+    let vault = store_id(store)?.ok_or(StoreError::Damaged("the store has no id"))?;
     let keys = RootKeys::new(root, vault);
-    let open = |what, wrapped: &[u8]| {
-        keys.unwrap(what, wrapped)
-            .map_err(|_| StartError::OtherRoot)
-    };
-    let records = open(Use::Records, &meta(store, "records-key")?)?;
-    let signing = open(Use::LogSigning, &meta(store, "log-key")?)?;
+    let records = first_key(store, &keys, "records-key", Use::Records)?;
     Ok(First {
         id: vault,
         records: KeyPair::from_secret(records)
             .map_err(|_| StoreError::Damaged("the records key"))?,
-        signing: SigningKey::from_bytes(signing.expose()),
+        signing: signing_key(store, &keys)?,
         root: keys,
     })
 }
 
-/// Everything a fresh store needs, in one transaction.
-fn make(store: &mut dyn Writer, root: &Key32) -> Result<(), StoreError> {
-    let vault: [u8; 16] = random();
+/// The id of a store that has been made.
+///
+/// # Errors
+/// The store.
+pub fn store_id(store: &mut dyn Writer) -> Result<Option<[u8; 16]>, StoreError> {
+    let id = store.meta("vault")?.map(<[u8; 16]>::try_from);
+    id.transpose()
+        .map_err(|_| StoreError::Damaged("an id of the store"))
+}
+
+/// The log's signing key.
+///
+/// # Errors
+/// Another root, or the store.
+pub fn signing_key(store: &mut dyn Writer, keys: &RootKeys) -> Result<Box<SigningKey>, OpenError> {
+    let signing = first_key(store, keys, "log-key", Use::LogSigning)?;
+    Ok(Box::new(SigningKey::from_bytes(signing.expose())))
+}
+
+fn first_key(
+    store: &mut dyn Writer,
+    keys: &RootKeys,
+    name: &str,
+    what: Use,
+) -> Result<Key32, OpenError> {
+    let wrapped = store.meta(name)?.ok_or(StoreError::Damaged(
+        "the store lacks one of its first entries",
+    ))?;
+    keys.unwrap(what, &wrapped)
+        .map_err(|_| OpenError::OtherRoot)
+}
+
+/// Everything a fresh store needs, in the open transaction.
+///
+/// # Errors
+/// The store.
+pub fn make(store: &mut dyn Writer, root: &Key32, vault: [u8; 16]) -> Result<(), StoreError> {
     let keys = RootKeys::new(root, vault);
     let records = KeyPair::generate();
     store.set_meta("vault", &vault)?;

@@ -14,6 +14,7 @@ pub mod control;
 pub mod dsse;
 pub mod known;
 pub mod sealed;
+pub mod share;
 pub mod statement;
 pub mod text;
 
@@ -32,6 +33,11 @@ pub mod path {
     pub const LOG_CHECKPOINT: &str = "/v1/log/checkpoint";
     pub const LOG_ENTRIES: &str = "/v1/log/entries";
     pub const LOG_KEY: &str = "/v1/log/key";
+    /// How the vault stands; answered while it is sealed too, as the next three are.
+    pub const STATUS: &str = "/v1/status";
+    pub const SHARES: &str = "/v1/vault/shares";
+    pub const SHARES_RESET: &str = "/v1/vault/shares/reset";
+    pub const SEAL: &str = "/v1/vault/seal";
 }
 
 /// A message that is not of the form it claims: the part that was wrong, never its bytes.
@@ -62,6 +68,8 @@ pub fn fuzz_wire(bytes: &[u8]) {
     assert!(seen * 16 <= bytes.len() as u64);
     let _ = control::parse::<control::LeaseRequest>(bytes);
     let _ = control::parse::<control::RevealAsk>(bytes);
+    let _ = control::parse::<share::GivenShare>(bytes);
+    let _ = control::parse::<share::SealedShare>(bytes);
     let _ = control::parse::<dsse::Envelope>(bytes);
     let _ = statement::Statement::parse(bytes);
     let _ = statement::Decision::parse(bytes);

@@ -12,7 +12,7 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use zeroize::Zeroizing;
 
 use super::Malformed;
-use crate::secret::Key32;
+use crate::secret::{Key32, stack};
 
 /// Bytes that a sealed message is longer than its plaintext: the encapsulated key and the tag.
 pub const OVERHEAD: usize = ENCAPSULATED + TAG;
@@ -69,6 +69,7 @@ impl KeyPair {
         associated: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Malformed> {
+        stack::touched();
         let wrong = Malformed("sealed message");
         if sealed.len() < OVERHEAD {
             return Err(wrong);

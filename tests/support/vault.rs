@@ -1,5 +1,7 @@
 //! An installation in a temporary folder: certificates, configuration, the vault as a process.
 
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,11 @@ pub struct VaultProcess(Child);
 
 impl House {
     pub fn new() -> Self {
+        Self::with("root_key = \"certs/out/vault-root.key\"", &[])
+    }
+
+    /// With other lines in `[vault]` in place of `root_key`, and more people.
+    pub fn with(lines: &str, more: &[(Role, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options::new(folder.path().join("certs/out"));
         options.persons = vec![
@@ -46,6 +53,8 @@ impl House {
             (Role::Approver, "a.lindqvist".into()),
             (Role::Auditor, "u.novak".into()),
         ];
+        let more = more.iter().map(|(role, id)| (*role, (*id).to_owned()));
+        options.persons.extend(more);
         init(&options).unwrap();
         strike_from_registry(&folder.path().join("certs/out/registry.toml"), "x.stranger");
         let port = free_port();
@@ -54,7 +63,7 @@ impl House {
 [vault]
 listen = "127.0.0.1:{port}"
 store = "sqlite:state/vault.sqlite"
-root_key = "certs/out/vault-root.key"
+{lines}
 registry = "certs/out/registry.toml"
 [vault.tls]
 certificate = "certs/out/vault.pem"
@@ -88,6 +97,12 @@ budget_per_day = 5
         }
     }
 
+    /// Reads the configuration again, which a test has changed.
+    pub fn reload(&mut self) {
+        let file = self.folder.path().join("config.toml");
+        self.config = Config::load(&file).expect("it is understood").config;
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
@@ -114,7 +129,7 @@ budget_per_day = 5
         self.start(command)
     }
 
-    fn start(&self, mut command: Command) -> VaultProcess {
+    pub fn start(&self, mut command: Command) -> VaultProcess {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -152,14 +167,14 @@ budget_per_day = 5
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cryptonym"));
         command
             .args(arguments)
             .arg("--config")
             .arg(self.path("config.toml"))
             .args(match arguments[0] {
-                "vault" => vec![],
+                "vault" | "check" => vec![],
                 _ if arguments.contains(&"--export") => vec![],
                 _ => vec![
                     "--vault".to_owned(),
@@ -282,7 +297,7 @@ budget_per_day = 5
         codes.collect()
     }
 
-    fn log_lines(&self, event: &str) -> Vec<serde_json::Value> {
+    pub fn log_lines(&self, event: &str) -> Vec<serde_json::Value> {
         let ran = self.run(&["log", "show", "--json", "--as", "u.novak"]);
         assert_eq!(ran.code, 0, "{}", ran.err);
         ran.out
@@ -418,6 +433,10 @@ impl SlowConnection {
 }
 
 impl VaultProcess {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// SIGTERM; it must end cleanly.
     pub fn stop(mut self) {
         let own = self.0.id();

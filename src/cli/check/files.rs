@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Config, Gateway, Registry, Route, Vault, VaultAddress, root_key};
+use crate::config::{Config, Gateway, Registry, Root, Route, Vault, VaultAddress, root_key};
 use crate::gateway::{egress, tls_plan};
 use crate::tls::files::{Exposure, certificates, exposure};
 use crate::tls::{self, Facts, Peer, Role, TlsError, Versions, client_config, server_config};
@@ -80,13 +80,24 @@ fn of_link(link: &VaultAddress, faults: &mut Faults) {
 fn of_vault(vault: &Vault, faults: &mut Faults) {
     faults.tls(server_config(&vault.tls, Versions::Tls13, &[]));
     faults.pair(&vault.tls.certificate, &vault.tls.key);
-    if let Err(e) = root_key::load(&vault.root_key) {
+    if let Root::File(file) = &vault.root
+        && let Err(e) = root_key::load(file)
+    {
         faults.fatal(e.to_string());
     }
     match Registry::load(&vault.registry) {
         Ok(registry) if !registry.persons.iter().any(|p| p.role == Role::Gateway) => {
             faults.warn(format!(
                 "{}: no gateway is registered: none can lease a key",
+                vault.registry.display()
+            ));
+        }
+        Ok(registry)
+            if vault.root == Root::Shares
+                && !registry.persons.iter().any(|p| p.role == Role::Custodian) =>
+        {
+            faults.warn(format!(
+                "{}: no custodian is registered: nobody can open the vault",
                 vault.registry.display()
             ));
         }

@@ -1,6 +1,6 @@
 //! What is allowed and still should be known.
 
-use crate::config::{Backend, Config, Others, RequestBody, ResponseBody, Route, WebSocket};
+use crate::config::{Backend, Config, Others, RequestBody, ResponseBody, Root, Route, WebSocket};
 use crate::policy::selector::Step;
 use crate::policy::{Action, Policy, Rule, Unlisted};
 
@@ -23,6 +23,13 @@ pub(super) fn all(config: &Config) -> Vec<Risk> {
     }
     of_watching(config, &mut risks);
     of_bypaths(config, &mut risks);
+    if let Some(Root::File(_)) = config.vault.as_ref().map(|vault| &vault.root) {
+        risks.push(Risk {
+            about: "root key".to_owned(),
+            text: "the vault's root key is in a file, for development: whoever has it and a copy of the store has every identifier. `root = \"shares\"` keeps it with custodians (docs/vault.md, Sealing)".to_owned(),
+            grave: false,
+        });
+    }
     if config.gateway.is_some() || config.vault.is_some() {
         risks.push(Risk {
             about: "keys".to_owned(),

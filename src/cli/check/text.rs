@@ -6,7 +6,7 @@ use super::files::FileFault;
 use super::{risks, sees};
 use crate::config::{
     Backend, Codings, Config, Format, Gateway, Network, Others, Portal, RequestBody, ResponseBody,
-    Route, Transparent, WebSocket,
+    Root, Route, Transparent, WebSocket,
 };
 use crate::policy::{Policy, RecordUnit, Unlisted};
 
@@ -106,6 +106,10 @@ fn worlds(config: &Config, page: &mut Page) {
         let observe = vault.observe.map_or_else(off, |a| a.to_string());
         page.line(&format!("Vault on {}; metrics {observe}", vault.listen));
         page.line(&format!("  store {}", vault.store.display()));
+        page.line(match vault.root {
+            Root::Shares => "  root key in shares of custodians; it starts sealed",
+            Root::File(_) => "  root key in a file, the weaker choice, for development",
+        });
     }
 }
 

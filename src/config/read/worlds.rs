@@ -1,8 +1,11 @@
 //! `[gateway]` and `[vault]`: where each world listens, and with which keys.
 
 use super::super::raw::Table;
-use super::super::{ClientCertificate, Feed, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
+use super::super::{
+    ClientCertificate, Feed, Gateway, ListenWhen, Root, ServerTls, Vault, VaultAddress,
+};
 use super::{address, bypath, egress, front, path, path_of, watch, word};
+use crate::limits;
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -156,7 +159,8 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
             None
         }
     });
-    let root_key = path(&table, "root_key", "certs/out/vault-root.key");
+    let root = root(&table);
+    let unseal_time = table.duration("unseal_time");
     let registry = path(&table, "registry", "certs/out/registry.toml");
     let observe = table.text("observe").and_then(|t| {
         let address = address::socket(&t, findings)?;
@@ -181,10 +185,38 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         listen: listen?,
         tls: tls?,
         store: store?,
-        root_key: root_key?,
+        root: root?,
+        unseal_time: unseal_time.unwrap_or(limits::UNSEAL_TIME),
         registry: registry?,
         observe,
     })
+}
+
+/// `root = "shares"`, or else `root_key` names a file.
+fn root(table: &Table<'_>) -> Option<Root> {
+    let findings = table.findings();
+    match table.text("root") {
+        Some(text) if text.value == "shares" => {
+            if table.get("root_key").is_some() {
+                findings.error(
+                    &table.place_of("root_key"),
+                    "the root key is in shares and in a file",
+                    "remove `root_key`, or `root`",
+                );
+            }
+            Some(Root::Shares)
+        }
+        Some(text) if text.value != "file" => {
+            findings.error(
+                &text.place,
+                "the root key cannot be kept like that",
+                "write root = \"shares\" for shares of custodians, or root = \"file\" and `root_key`",
+            );
+            table.get("root_key");
+            None
+        }
+        _ => path(table, "root_key", "certs/out/vault-root.key").map(Root::File),
+    }
 }
 
 /// `[feed]`

@@ -3,12 +3,14 @@
 //! What can never happen: two messages under one nonce by design of the caller (nonces are drawn
 //! here, or are the keyed hash of what is sealed), or an opened message whose tag did not hold.
 
+use std::sync::Arc;
+
 use aes_gcm::aead::AeadInOut as _;
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 use zeroize::Zeroizing;
 
 use super::random;
-use crate::secret::Key32;
+use crate::secret::{Key32, stack};
 
 /// Bytes that a sealed message is longer than its plaintext.
 pub const OVERHEAD: usize = NONCE + TAG;
@@ -20,13 +22,15 @@ pub const TAG: usize = 16;
 #[error("a sealed value does not open: it is damaged, was moved, or the key is another")]
 pub struct Broken;
 
-/// A key with its schedule.
+/// A key with its schedule, wiped with the last clone. Shared, so that moving one leaves no copy
+/// of the schedule behind.
 #[derive(Clone)]
-pub struct Cipher(Aes256Gcm);
+pub struct Cipher(Arc<Aes256Gcm>);
 
 impl Cipher {
     pub fn new(key: &Key32) -> Self {
-        Self(Aes256Gcm::new(key.expose().into()))
+        stack::touched();
+        Self(Arc::new(Aes256Gcm::new(key.expose().into())))
     }
 
     /// Seals under a random nonce. One key seals at most 2^32 messages (SP 800-38D, 8.3).
@@ -53,6 +57,7 @@ impl Cipher {
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Vec<u8> {
+        stack::touched();
         let mut out = Vec::with_capacity(length + OVERHEAD);
         out.extend_from_slice(nonce);
         write(&mut out);
@@ -67,6 +72,7 @@ impl Cipher {
     }
 
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Broken> {
+        stack::touched();
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(Broken)?;
         let mut out = Zeroizing::new(rest.to_vec());
         self.0

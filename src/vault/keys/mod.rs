@@ -1,7 +1,7 @@
 //! The vault's keys: what is random, what wraps it, what is derived from it.
 //!
 //! ```text
-//! root key file ── HKDF ──┬─ wraps the random root of each (domain, epoch)
+//! root key ─────── HKDF ──┬─ wraps the random root of each (domain, epoch)
 //!                         ├─ wraps the HPKE private key, the log's signing key
 //!                         ├─ wraps the log's key of each month
 //!                         ├─ names (domain names), reveals at rest

@@ -10,6 +10,7 @@ use super::event::{Event, commitment};
 use super::merkle::{self, Tree};
 use super::note::{Checkpoint, Verifier};
 use crate::limits;
+use crate::secret::stack;
 use crate::vault::keys::cipher::{Broken, Cipher};
 use crate::vault::keys::root::{RootKeys, Use};
 use crate::vault::keys::{bind, random, random_key};
@@ -22,7 +23,8 @@ pub struct Ledger {
     tree: Tree,
     signed: u64,
     origin: String,
-    signing: SigningKey,
+    /// Boxed: moving the ledger leaves no copy of it behind.
+    signing: Box<SigningKey>,
     period: Option<(u32, Cipher)>,
 }
 
@@ -34,7 +36,7 @@ impl Ledger {
     pub fn open(
         store: &mut dyn Writer,
         vault: &[u8; 16],
-        signing: SigningKey,
+        signing: Box<SigningKey>,
     ) -> Result<Self, StoreError> {
         let mut tree = Tree::default();
         store.each_leaf(&mut |data| tree.push(merkle::leaf(data)))?;
@@ -152,6 +154,7 @@ impl Ledger {
         if self.tree.size() == self.signed {
             return Ok(());
         }
+        stack::touched();
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size: self.tree.size(),

@@ -52,7 +52,7 @@ impl Open {
         let bytes = vault
             .root
             .reveals
-            .open(&place(vault, &row.id, b"held"), &row.sealed)?;
+            .open(&place(&vault.id, &row.id, b"held"), &row.sealed)?;
         let held: Held = serde_json::from_slice(&bytes).map_err(|_| ODD)?;
         let statement = Statement::parse(&held.statement.0).map_err(|_| ODD)?;
         Ok(Self {
@@ -93,7 +93,7 @@ impl Open {
         let Some(sealed) = &self.row.decision else {
             return Ok(None);
         };
-        let place = place(vault, &self.row.id, b"decision");
+        let place = place(&vault.id, &self.row.id, b"decision");
         let bytes = vault.root.reveals.open(&place, sealed)?;
         serde_json::from_slice(&bytes).map_err(|_| ODD)
     }
@@ -112,7 +112,7 @@ impl Open {
 
 pub fn seal<T: Serialize>(vault: &Vault, id: &[u8; 16], part: &[u8], value: &T) -> Vec<u8> {
     let bytes = serde_json::to_vec(value).expect("strings always have a JSON text");
-    vault.root.reveals.seal(&place(vault, id, part), &bytes)
+    vault.root.reveals.seal(&place(&vault.id, id, part), &bytes)
 }
 
 /// SHA-256 of a statement's bytes, as the log names it.
@@ -121,8 +121,9 @@ pub fn digest(statement: &[u8]) -> String {
     Hex::<32>(sha2::Sha256::digest(statement).into()).to_string()
 }
 
-fn place(vault: &Vault, id: &[u8; 16], part: &[u8]) -> Vec<u8> {
-    bind(&[b"reveal", part, &vault.id, id])
+/// Associated data of what is sealed in a reveal's row.
+pub fn place(vault: &[u8; 16], id: &[u8; 16], part: &[u8]) -> Vec<u8> {
+    bind(&[b"reveal", part, vault, id])
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub async fn serve(server: Server, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let handshake = timeout(limits::HANDSHAKE_TIME, server.acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else {
-        server.vault.metrics.handshakes_failed.inc();
+        server.keeper.parts.metrics.handshakes_failed.inc();
         tracing::debug!("a handshake failed");
         return;
     };
@@ -36,8 +36,8 @@ pub async fn serve(server: Server, stream: TcpStream) {
     let peer = tls.peer_certificates().and_then(|chain| chain.first());
     let caller = peer
         .and_then(|certificate| Peer::from_certificate(certificate).ok())
-        .and_then(|peer| server.vault.caller(&peer));
-    let open = server.vault.metrics.connections_open.clone();
+        .and_then(|peer| server.keeper.parts.caller(&peer));
+    let open = server.keeper.parts.metrics.connections_open.clone();
     open.inc();
     http(server, TokioIo::new(stream), caller).await;
     open.dec();

@@ -1,17 +1,18 @@
 //! The vault's sockets: HTTP/2 over mutual TLS 1.3, and a small address for metrics and health.
 //!
 //! What enters: connections. What leaves: answers to registered callers. What can never happen:
-//! a request is looked at before its caller is known; a silent connection stays open; a shutdown
+//! a request is looked at before its caller is known, or answered by a sealed vault (its status and
+//! what opens it apart); a silent connection stays open; a shutdown
 //! without a deadline.
 
 mod answer;
 mod connection;
 mod log_pages;
 mod routes;
+mod seal;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -21,7 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use super::known::Streams;
 use super::log::Event;
-use super::state::{StartError, Vault};
+use super::seal::keeper::Keeper;
+use super::state::StartError;
 use crate::config::Config;
 use crate::limits;
 use crate::observe::{self, Door, Pages};
@@ -29,16 +31,16 @@ use crate::tls::server::{Versions, server_config};
 
 /// A vault that listens.
 pub struct Running {
-    pub vault: Arc<Vault>,
+    pub keeper: Arc<Keeper>,
     pub address: SocketAddr,
     /// Where metrics and health are, if anywhere.
     pub observe: Option<SocketAddr>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    sequencer: JoinHandle<()>,
 }
 
-/// Opens the vault of a configuration and listens. On return the log has its `vault-started`.
+/// Opens the vault of a configuration, or leaves it sealed, and listens. On return the log of an
+/// open one has its `vault-started`.
 ///
 /// # Errors
 /// Everything that keeps it from starting, in words for an operator.
@@ -46,11 +48,22 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let settings = config.vault.as_ref().ok_or(StartError::NoVault)?;
     let tls = server_config(&settings.tls, Versions::Tls13, &[b"h2"])?;
     // Blocks: nothing is served yet.
-    let (vault, sequencer) = Vault::open(config)?;
+    let keeper = Keeper::start(config)?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().unwrap_or(settings.listen);
-    vault.warn_of_open_gateways();
-    vault.log(|now| Event::new("vault-started", now)).await?;
+    match keeper.vault() {
+        Some(vault) => {
+            tracing::warn!(
+                "the root key is in a file: whoever has it and the store has everything; \
+                 `cryptonym vault init` brings it into shares of custodians"
+            );
+            vault.warn_of_open_gateways();
+            vault.log(|now| Event::new("vault-started", now)).await?;
+        }
+        None => {
+            tracing::warn!("the vault is sealed: custodians open it with `cryptonym vault unseal`")
+        }
+    }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let observe = match settings.observe {
         None => None,
@@ -60,7 +73,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
                 bound.map_err(|error| StartError::Listen { address: at, error })?;
             tasks.spawn(observe::serve(
                 listener,
-                pages(&vault),
+                pages(&keeper),
                 Door::Pages,
                 stop.clone(),
             ));
@@ -68,7 +81,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         }
     };
     let server = Server {
-        vault: Arc::clone(&vault),
+        keeper: Arc::clone(&keeper),
         acceptor: TlsAcceptor::from(tls),
         messages: Arc::new(Semaphore::new(limits::VAULT_IN_FLIGHT)),
         known: Arc::default(),
@@ -77,12 +90,11 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     };
     tasks.spawn(server.accept(listener));
     Ok(Running {
-        vault,
+        keeper,
         address,
         observe,
         stop,
         tasks,
-        sequencer,
     })
 }
 
@@ -99,21 +111,20 @@ impl Running {
             tracing::warn!("connections were cut: they did not end in time");
             return; // the sequencer may still be held by one of them
         }
-        let Self {
-            vault, sequencer, ..
-        } = self;
-        drop(vault);
-        let _ = tokio::task::spawn_blocking(move || sequencer.join()).await;
+        self.keeper.end().await;
     }
 }
 
 /// Metrics and health.
-fn pages(vault: &Arc<Vault>) -> Arc<Pages> {
-    let watched = Arc::clone(vault);
-    Pages::new(vault.metrics.registry(), move || {
-        let vault = Arc::clone(&watched);
-        // Ready: the sequencer runs its works and the store commits.
+fn pages(keeper: &Arc<Keeper>) -> Arc<Pages> {
+    let watched = Arc::clone(keeper);
+    Pages::new(keeper.parts.metrics.registry(), move || {
+        let keeper = Arc::clone(&watched);
+        // Ready: open, the sequencer runs its works and the store commits.
         async move {
+            let Some(vault) = keeper.vault() else {
+                return Err(seal::in_words(&keeper.status()));
+            };
             let works = vault.sequencer.run(|_| Ok(()));
             match tokio::time::timeout(limits::VAULT_TIME, works).await {
                 Ok(Ok(())) => Ok(String::new()),
@@ -126,7 +137,7 @@ fn pages(vault: &Arc<Vault>) -> Arc<Pages> {
 /// What every connection shares.
 #[derive(Clone)]
 struct Server {
-    vault: Arc<Vault>,
+    keeper: Arc<Keeper>,
     acceptor: TlsAcceptor,
     /// One permit for each message whose body is in memory.
     messages: Arc<Semaphore>,

@@ -1,5 +1,6 @@
 //! Who may call what. The caller and the role are checked before the body is polled.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,12 +10,12 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Body, response};
-use super::{Server, log_pages};
+use super::{Server, log_pages, seal};
 use crate::limits;
 use crate::tls::identity::Role;
 use crate::vault::refusal::Refusal;
 use crate::vault::reveal::{ask, decide, gate, show};
-use crate::vault::state::Caller;
+use crate::vault::state::{Caller, Vault};
 use crate::vault::{known, leases, records};
 use crate::wire::control::parse;
 use crate::wire::path;
@@ -22,7 +23,7 @@ use crate::wire::text::Hex;
 
 /// One operation of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Operation {
     Lease,
     Records,
     Known,
@@ -34,6 +35,11 @@ enum Operation {
     LogCheckpoint,
     LogEntries,
     LogKey,
+    Status,
+    Shares,
+    ShareGive,
+    ShareReset,
+    Seal,
 }
 
 impl Operation {
@@ -50,6 +56,11 @@ impl Operation {
             Self::LogCheckpoint => "log-checkpoint",
             Self::LogEntries => "log-entries",
             Self::LogKey => "log-key",
+            Self::Status => "status",
+            Self::Shares => "shares",
+            Self::ShareGive => "share-give",
+            Self::ShareReset => "share-reset",
+            Self::Seal => "seal",
         }
     }
 
@@ -67,7 +78,17 @@ impl Operation {
             // its output.
             Self::LogCheckpoint => &[Role::Auditor, Role::Gateway],
             Self::LogEntries | Self::LogKey => &[Role::Auditor],
+            Self::Status => Role::ALL,
+            Self::Shares | Self::ShareGive | Self::ShareReset | Self::Seal => &[Role::Custodian],
         }
+    }
+
+    /// Answered by a sealed vault too: it needs no key and no row.
+    fn is_keepers(self) -> bool {
+        matches!(
+            self,
+            Self::Status | Self::Shares | Self::ShareGive | Self::ShareReset | Self::Seal
+        )
     }
 
     fn is_reveal(self) -> bool {
@@ -88,25 +109,43 @@ pub async fn answer(
         Some(caller) => (caller.id.clone(), caller.role.name()),
         None => ("-".to_owned(), "-"),
     };
-    let result = authorise(&server, caller, operation).await;
-    let result = match result {
-        Ok((caller, operation)) => run(&server, &caller, operation, request).await,
-        Err(refusal) => Err(refusal),
+    let vault = server.keeper.vault();
+    let incarnation = match &vault {
+        Some(vault) => vault.incarnation,
+        None => server.keeper.incarnation,
+    };
+    let result = authorise(vault.as_ref(), caller, operation).await;
+    let result = match (result, vault) {
+        (Ok((caller, operation)), vault) if operation.is_keepers() => {
+            // A change of state waits until nobody holds the vault; so must this request not.
+            drop(vault);
+            seal::run(&server, &caller, operation, request).await
+        }
+        (Ok((caller, operation)), Some(vault)) => {
+            let closing = vault.closing.clone();
+            tokio::select! {
+                result = run(&server, vault, &caller, operation, request) => result,
+                // Everything that it holds is dropped.
+                () = closing.cancelled() => Err(Refusal::Sealed),
+            }
+        }
+        (Ok(_), None) => Err(Refusal::Sealed),
+        (Err(refusal), _) => Err(refusal),
     };
     let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     match &result {
         Ok(_) => tracing::info!(who = id, role, operation = name, micros, "answered"),
         Err(refusal) => {
-            server.vault.metrics.refused.inc();
+            server.keeper.parts.metrics.refused.inc();
             let code = refusal.name();
             tracing::info!(who = id, role, operation = name, micros, code, "refused");
         }
     }
-    response(&server.vault, result)
+    response(&incarnation, result)
 }
 
 async fn authorise(
-    server: &Server,
+    vault: Option<&Arc<Vault>>,
     caller: Option<Caller>,
     operation: Result<Operation, Refusal>,
 ) -> Result<(Caller, Operation), Refusal> {
@@ -115,28 +154,28 @@ async fn authorise(
     if operation.roles().contains(&caller.role) {
         return Ok((caller, operation));
     }
-    if operation.is_reveal() {
-        return Err(server
-            .vault
-            .refuse(Refusal::WrongRole, "reveal-denied", &caller, |_| ())
-            .await);
+    let event = match operation {
+        Operation::Lease => "lease-refused",
+        reveal if reveal.is_reveal() => "reveal-denied",
+        keepers if keepers.is_keepers() => "seal-denied",
+        _ => return Err(Refusal::WrongRole),
+    };
+    match vault {
+        Some(vault) => Err(vault
+            .refuse(Refusal::WrongRole, event, &caller, |_| ())
+            .await),
+        None => Err(Refusal::WrongRole),
     }
-    if operation == Operation::Lease {
-        return Err(server
-            .vault
-            .refuse(Refusal::WrongRole, "lease-refused", &caller, |_| ())
-            .await);
-    }
-    Err(Refusal::WrongRole)
 }
 
 async fn run(
     server: &Server,
+    vault: Arc<Vault>,
     caller: &Caller,
     operation: Operation,
     request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
-    let vault = &server.vault;
+    let vault = &vault;
     let query = request.uri().query().unwrap_or("").to_owned();
     // Held until the answer is made: bounds the bodies, plaintexts and rows in memory.
     // A known set has no body and turns of its own.
@@ -153,13 +192,13 @@ async fn run(
     match operation {
         Operation::Lease => {
             let ask = parse(&body(request).await?)?;
-            Ok(Answer::json(&leases::grant(vault, caller, ask).await?))
+            Ok(Answer::secret(&leases::grant(vault, caller, ask).await?))
         }
         Operation::Records => {
             let bytes = body(request).await?;
             Ok(Answer::json(&records::keep(vault, caller, bytes).await?))
         }
-        Operation::Known => known_set(server, caller, &query).await,
+        Operation::Known => known_set(server, vault, caller, &query).await,
         Operation::RevealAsk => {
             let wanted = parse(&body(request).await?)?;
             Ok(Answer::json(&ask::ask(vault, caller, wanted).await?))
@@ -181,26 +220,37 @@ async fn run(
             };
             log_pages::entries(vault, start, end).await
         }
+        // The keeper's, which have been answered before.
+        Operation::Status
+        | Operation::Shares
+        | Operation::ShareGive
+        | Operation::ShareReset
+        | Operation::Seal => Err(Refusal::NotFound),
     }
 }
 
 /// Starts the stream, once it is the caller's turn.
-async fn known_set(server: &Server, caller: &Caller, query: &str) -> Result<Answer, Refusal> {
+async fn known_set(
+    server: &Server,
+    vault: &Arc<Vault>,
+    caller: &Caller,
+    query: &str,
+) -> Result<Answer, Refusal> {
     let domain = parameter(query, "domain").and_then(Hex::<16>::parse);
     let epoch = parameter(query, "epoch").and_then(|e| e.parse().ok());
     let (Some(domain), Some(epoch)) = (domain, epoch) else {
         return Err(Refusal::BadMessage);
     };
-    let keys = server.vault.keyring.by_id(&domain.0, epoch);
+    let keys = vault.keyring.by_id(&domain.0, epoch);
     let keys = keys.ok_or(Refusal::UnknownEpoch)?;
-    server.vault.may_use(caller, &keys.domain_name).await?;
+    vault.may_use(caller, &keys.domain_name).await?;
     let turn = server.known.turn(caller).await?;
-    let body = known::stream(server.vault.clone(), keys, turn);
+    let body = known::stream(Arc::clone(vault), keys, turn);
     Ok(Answer::Known(body))
 }
 
 /// The whole body, within its bounds of size and time.
-async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     let limited = Limited::new(request.into_body(), limits::VAULT_MESSAGE);
     match timeout(limits::HEAD_TIME, limited.collect()).await {
         Err(_) => Err(Refusal::Slow),
@@ -222,6 +272,11 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
         path::LOG_CHECKPOINT => only(get, Operation::LogCheckpoint),
         path::LOG_ENTRIES => only(get, Operation::LogEntries),
         path::LOG_KEY => only(get, Operation::LogKey),
+        path::STATUS => only(get, Operation::Status),
+        path::SHARES if post => Ok(Operation::ShareGive),
+        path::SHARES => only(get, Operation::Shares),
+        path::SHARES_RESET => only(post, Operation::ShareReset),
+        path::SEAL => only(post, Operation::Seal),
         _ => {
             let rest = path
                 .strip_prefix(path::REVEALS)

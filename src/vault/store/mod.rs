@@ -18,8 +18,23 @@ pub trait Store: Send + Sync {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
 
+/// What is wrapped or sealed under the root key, to be wrapped anew. `domains`, `epochs` and `meta`
+/// of [`Writer`] read the rest of it. Whatever else comes to lie under the root belongs here.
+pub trait Rewrap {
+    /// Writes tag and sealed name.
+    fn set_domain(&mut self, row: &DomainRow) -> Result<(), StoreError>;
+    fn set_epoch(&mut self, row: i64, wrapped: &[u8]) -> Result<(), StoreError>;
+    fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError>;
+    fn set_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
+    fn reveals(&mut self) -> Result<Vec<RevealRow>, StoreError>;
+    /// Writes what is sealed in it.
+    fn set_reveal_seals(&mut self, row: &RevealRow) -> Result<(), StoreError>;
+    /// Leaves no earlier version of a row in the store's files. Outside transactions.
+    fn forget_earlier(&mut self) -> Result<(), StoreError>;
+}
+
 /// The writing side: everything happens between `begin` and `commit`.
-pub trait Writer: Send {
+pub trait Writer: Rewrap + Send {
     fn begin(&mut self) -> Result<(), StoreError>;
     /// Returns after the transaction is synced to disk.
     fn commit(&mut self) -> Result<(), StoreError>;
@@ -104,6 +119,9 @@ pub trait Reader: Send {
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
 }
+
+/// A month and its wrapped key; `None` where it has been destroyed.
+pub type LogPeriod = (u32, Option<Vec<u8>>);
 
 /// A domain: its random id, the keyed hash of its name, its sealed name.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! database that others may read (mode 0600).
 
 mod reader;
+mod rewrap;
 mod schema;
 mod writer;
 

@@ -7,7 +7,7 @@ use crate::vault::store::{
     Added, Budget, DomainRow, EpochRow, LeafRow, RecordRow, RevealRow, RevealRowState, Writer,
 };
 
-pub struct SqliteWriter(Connection);
+pub struct SqliteWriter(pub(super) Connection);
 
 impl SqliteWriter {
     pub fn new(connection: Connection) -> Self {
@@ -15,7 +15,7 @@ impl SqliteWriter {
         Self(connection)
     }
 
-    fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+    pub(super) fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
         Ok(self.0.prepare_cached(sql)?.execute(params)?)
     }
 
