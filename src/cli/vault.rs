@@ -10,18 +10,46 @@ use crate::harden;
 use crate::observe::{self, log::LogFormat};
 use crate::vault::{self, StartError};
 
-/// Run the vault: the separate process that keeps the keys
+mod backup;
+
+/// Run the vault, the separate process that keeps the keys; or back its store up and restore it
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
   cryptonym certs init                    # a CA, certificates, registry and root key
   cryptonym vault --config config.toml    # makes its store on the first start
 
+  cryptonym vault backup-key backup.key              # elsewhere: only backup.key.pub comes here
+  cryptonym vault backup --for backup.key.pub FILE   # while it runs
+  cryptonym vault restore --key backup.key FILE      # while it does not
+
 It ends on SIGTERM or Ctrl-C, after what it has accepted is on the disk.
 docs/vault.md describes the interface, the keys and the store.")]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-pub fn run(_args: Args, config: &Path) -> Exit {
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make the key pair of backups: FILE opens them, FILE.pub seals them
+    BackupKey(backup::NewKey),
+    /// Copy the store while the vault runs, sealed to a backup key, and check the copy
+    Backup(backup::Take),
+    /// Make the store from a backup; overwrites nothing
+    Restore(backup::Restore),
+}
+
+pub fn run(args: Args, config: &Path) -> Exit {
+    match args.command {
+        None => keep(config),
+        Some(Command::BackupKey(args)) => backup::new_key(&args),
+        Some(Command::Backup(args)) => backup::take(&args, config),
+        Some(Command::Restore(args)) => backup::restore(&args, config),
+    }
+}
+
+fn keep(config: &Path) -> Exit {
     // Before any key is read.
     let shortfalls = harden::process();
     let config = match caller::load(config) {

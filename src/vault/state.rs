@@ -17,6 +17,7 @@ use super::keys::root::{RootKeys, Use};
 use super::keys::{random, random_key};
 use super::log::Event;
 use super::log::ledger::Ledger;
+use super::log::retention;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::sequencer::{Sequencer, Tx};
@@ -53,6 +54,8 @@ pub struct Vault {
     /// To which gateways seal their batches.
     pub records_key: KeyPair,
     pub log_key: super::log::note::Verifier,
+    /// What proofs are made from.
+    pub log_chunks: super::log::proof::Chunks,
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
     /// Live leases by gateway and domain.
@@ -134,6 +137,7 @@ impl Vault {
             keyring,
             records_key: first.records,
             log_key,
+            log_chunks: Default::default(),
             sequencer,
             metrics,
             leases: Mutex::default(),
@@ -198,6 +202,15 @@ impl Vault {
                 tx.log(&event)
             })
             .await
+    }
+
+    /// Destroys the keys of the log's months whose retention has ended.
+    pub async fn forget(&self, months: u32) -> Result<(), StoreError> {
+        let work = move |tx: &mut Tx<'_>| retention::forget(tx, months);
+        for period in self.sequencer.run(work).await? {
+            tracing::info!(period, "the details of a month of the log are gone");
+        }
+        Ok(())
     }
 
     /// Whether a gateway may use a domain of this vault. One that may not, and tries, raises an

@@ -32,6 +32,8 @@ pub mod path {
     pub const LOG_CHECKPOINT: &str = "/v1/log/checkpoint";
     pub const LOG_ENTRIES: &str = "/v1/log/entries";
     pub const LOG_KEY: &str = "/v1/log/key";
+    pub const LOG_INCLUSION: &str = "/v1/log/inclusion";
+    pub const LOG_CONSISTENCY: &str = "/v1/log/consistency";
 }
 
 /// A message that is not of the form it claims: the part that was wrong, never its bytes.

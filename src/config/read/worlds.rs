@@ -3,6 +3,7 @@
 use super::super::raw::Table;
 use super::super::{ClientCertificate, Feed, Gateway, ListenWhen, ServerTls, Vault, VaultAddress};
 use super::{address, bypath, egress, front, path, path_of, watch, word};
+use crate::limits;
 
 /// `[gateway]`
 pub(super) fn gateway(table: Table<'_>) -> Option<Gateway> {
@@ -176,6 +177,7 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         }
         Some(address)
     });
+    let months = table.integer("log_retention_months", 1..=u64::from(limits::LOG_MONTHS_MOST));
     table.finish();
     Some(Vault {
         listen: listen?,
@@ -184,6 +186,9 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         root_key: root_key?,
         registry: registry?,
         observe,
+        log_retention_months: months
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(limits::LOG_MONTHS),
     })
 }
 

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::backup;
 use super::known::Streams;
 use super::log::Event;
 use super::state::{StartError, Vault};
@@ -51,7 +52,11 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let address = listener.local_addr().unwrap_or(settings.listen);
     vault.warn_of_open_gateways();
     vault.log(|now| Event::new("vault-started", now)).await?;
+    backup::log_restored(&vault).await?;
+    let months = settings.log_retention_months;
+    vault.forget(months).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(keep_forgetting(Arc::clone(&vault), months, stop.clone()));
     let observe = match settings.observe {
         None => None,
         Some(at) => {
@@ -121,6 +126,19 @@ fn pages(vault: &Arc<Vault>) -> Arc<Pages> {
             }
         }
     })
+}
+
+/// Ends the retention of the log's months in time, as long as the vault runs.
+async fn keep_forgetting(vault: Arc<Vault>, months: u32, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(limits::LOG_FORGET_TIME) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = vault.forget(months).await {
+            tracing::error!(%error, "the log could not forget");
+        }
+    }
 }
 
 /// What every connection shares.

@@ -34,6 +34,8 @@ enum Operation {
     LogCheckpoint,
     LogEntries,
     LogKey,
+    LogInclusion,
+    LogConsistency,
 }
 
 impl Operation {
@@ -50,6 +52,8 @@ impl Operation {
             Self::LogCheckpoint => "log-checkpoint",
             Self::LogEntries => "log-entries",
             Self::LogKey => "log-key",
+            Self::LogInclusion => "log-inclusion",
+            Self::LogConsistency => "log-consistency",
         }
     }
 
@@ -66,7 +70,9 @@ impl Operation {
             // Size, root and signature say nothing of what is in the log: a feed notes them beside
             // its output.
             Self::LogCheckpoint => &[Role::Auditor, Role::Gateway],
-            Self::LogEntries | Self::LogKey => &[Role::Auditor],
+            Self::LogEntries | Self::LogKey | Self::LogInclusion | Self::LogConsistency => {
+                &[Role::Auditor]
+            }
         }
     }
 
@@ -175,11 +181,16 @@ async fn run(
         Operation::LogCheckpoint => log_pages::checkpoint(vault).await,
         Operation::LogKey => Ok(log_pages::key(vault)),
         Operation::LogEntries => {
-            let number = |name| parameter(&query, name).and_then(|n| n.parse().ok());
-            let (Some(start), Some(end)) = (number("start"), number("end")) else {
-                return Err(Refusal::BadRange);
-            };
+            let (start, end) = range(&query, "start", "end")?;
             log_pages::entries(vault, start, end).await
+        }
+        Operation::LogInclusion => {
+            let (entry, size) = range(&query, "entry", "size")?;
+            log_pages::inclusion(vault, entry, size).await
+        }
+        Operation::LogConsistency => {
+            let (old, size) = range(&query, "old", "size")?;
+            log_pages::consistency(vault, old, size).await
         }
     }
 }
@@ -222,6 +233,8 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
         path::LOG_CHECKPOINT => only(get, Operation::LogCheckpoint),
         path::LOG_ENTRIES => only(get, Operation::LogEntries),
         path::LOG_KEY => only(get, Operation::LogKey),
+        path::LOG_INCLUSION => only(get, Operation::LogInclusion),
+        path::LOG_CONSISTENCY => only(get, Operation::LogConsistency),
         _ => {
             let rest = path
                 .strip_prefix(path::REVEALS)
@@ -239,6 +252,12 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
             }
         }
     }
+}
+
+/// Two numbers that name a part of the log.
+fn range(query: &str, from: &str, to: &str) -> Result<(u64, u64), Refusal> {
+    let number = |name| parameter(query, name).and_then(|n| n.parse().ok());
+    number(from).zip(number(to)).ok_or(Refusal::BadRange)
 }
 
 /// A query parameter; ours are hexadecimal or decimal and need no decoding.

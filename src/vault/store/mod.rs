@@ -79,6 +79,10 @@ pub trait Writer: Send {
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn add_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
+    /// The months whose keys are still there.
+    fn log_periods(&mut self) -> Result<Vec<u32>, StoreError>;
+    /// Destroys a month's key: it is overwritten.
+    fn forget_log_period(&mut self, period: u32) -> Result<(), StoreError>;
 }
 
 /// The reading side. Sees whole commits only.
@@ -101,6 +105,8 @@ pub trait Reader: Send {
     /// Newest first.
     fn reveals(&mut self, limit: usize) -> Result<Vec<RevealRow>, StoreError>;
     fn leaves(&mut self, start: u64, end: u64) -> Result<Vec<LeafRow>, StoreError>;
+    /// As [`Reader::leaves`], without the sealed details.
+    fn commitments(&mut self, start: u64, end: u64) -> Result<Vec<[u8; 32]>, StoreError>;
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
 }

@@ -315,6 +315,19 @@ impl Writer for SqliteWriter {
         let sql = "INSERT INTO log_period VALUES (?, ?)";
         self.run(sql, params![period, wrapped]).map(drop)
     }
+
+    fn log_periods(&mut self) -> Result<Vec<u32>, StoreError> {
+        let sql = "SELECT period FROM log_period WHERE wrapped IS NOT NULL ORDER BY period";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let periods = statement.query_map([], |row| row.get(0))?;
+        Ok(periods.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn forget_log_period(&mut self, period: u32) -> Result<(), StoreError> {
+        // `secure_delete` overwrites what a row no longer needs.
+        let sql = "UPDATE log_period SET wrapped = NULL WHERE period = ?";
+        self.run(sql, [period]).map(drop)
+    }
 }
 
 pub const REVEAL: &str =
