@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use cryptonym::config::root_key;
+use cryptonym::vault::keys::bind;
+use cryptonym::vault::keys::cipher::Cipher;
 use cryptonym::vault::keys::root::{RootKeys, Use};
 use cryptonym::vault::log::Event;
 use cryptonym::vault::log::ledger::{Ledger, origin};
@@ -67,19 +69,36 @@ impl Forger {
         self.sign_again();
     }
 
-    /// Exchanges two entries, and signs that.
+    /// Exchanges two entries, sealed anew for their new places, and signs that.
     pub fn exchange(&self, one: u64, other: u64) {
         let database = Connection::open(&self.database).unwrap();
-        for (from, to) in [
-            (one as i64, -1),
-            (other as i64, one as i64),
-            (-1, other as i64),
-        ] {
-            let sql = "UPDATE log_leaf SET sequence = ? WHERE sequence = ?";
-            assert_eq!(database.execute(sql, params![to, from]).unwrap(), 1);
+        let rows = [
+            self.row(&database, one, other),
+            self.row(&database, other, one),
+        ];
+        for (sequence, (commitment, period, sealed)) in [other, one].into_iter().zip(rows) {
+            let sql =
+                "UPDATE log_leaf SET commitment = ?, period = ?, sealed = ? WHERE sequence = ?";
+            let values = params![commitment, period, sealed, sequence as i64];
+            assert_eq!(database.execute(sql, values).unwrap(), 1);
         }
         drop(database);
         self.sign_again();
+    }
+
+    /// An entry as it would lie in another place: commitment, month, sealed details.
+    fn row(&self, database: &Connection, from: u64, to: u64) -> (Vec<u8>, u32, Vec<u8>) {
+        let sql = "SELECT commitment, period, sealed FROM log_leaf WHERE sequence = ?";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (commitment, period, sealed): (Vec<u8>, u32, Vec<u8>) =
+            database.query_row(sql, [from as i64], read).unwrap();
+        let sql = "SELECT wrapped FROM log_period WHERE period = ?";
+        let wrapped: Vec<u8> = database.query_row(sql, [period], |row| row.get(0)).unwrap();
+        let key = self.root.unwrap(Use::LogPeriod(period), &wrapped).unwrap();
+        let cipher = Cipher::new(&key);
+        let place = |at: u64| bind(&[b"log", &at.to_be_bytes(), &period.to_be_bytes()]);
+        let details = cipher.open(&place(from), &sealed).unwrap();
+        (commitment, period, cipher.seal(&place(to), &details))
     }
 
     /// Other entries from a place on: that many of them, with their own details.
