@@ -195,7 +195,7 @@ mod tests {
         let now = note(&entries);
         let old = note(&entries[..4]).1;
         assert_eq!(verify(&entries, &now, Some(&old)).unwrap().continues, [4]);
-        assert_eq!(verify(&entries, &now, None).unwrap().continues, []);
+        assert!(verify(&entries, &now, None).unwrap().continues.is_empty());
 
         let mut bent = entries.clone();
         bent[2].details = Some("{}".into());
