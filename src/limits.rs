@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+mod backup;
 mod bypath;
 mod codings;
 mod feed;
+mod log;
 mod protocols;
 mod seal;
 mod shares;
@@ -13,9 +15,11 @@ mod soak;
 mod spool;
 mod values;
 
+pub use self::backup::*;
 pub use self::bypath::*;
 pub use self::codings::*;
 pub use self::feed::*;
+pub use self::log::*;
 pub use self::protocols::*;
 pub use self::seal::*;
 pub use self::shares::*;
@@ -321,9 +325,6 @@ pub const REVEAL_READS: u32 = 10;
 
 /// Reveals in one list, newest first.
 pub const REVEALS_LISTED: usize = 200;
-
-/// Log entries in one answer.
-pub const LOG_PAGE: u64 = 500;
 
 /// Details of a log entry are padded to multiples of this: lengths then hardly tell a reason.
 pub const LOG_PAD: usize = 256;

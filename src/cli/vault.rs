@@ -11,12 +11,13 @@ use crate::observe::{self, log::LogFormat};
 use crate::secret::stack;
 use crate::vault::{self, StartError};
 
+mod backup;
 mod custodians;
 mod init;
 mod shares;
 mod standing;
 
-/// Run the vault, the separate process that keeps the keys; or seal, open and look at one
+/// Run the vault, the separate process that keeps the keys; or seal, open, copy and look at one
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,6 +32,10 @@ With its root key in shares of custodians (root = \"shares\" in [vault]):
   cryptonym vault unseal --as c.one --custodian-key c.one.key    # each of three
   cryptonym vault status --as c.one
   cryptonym vault seal --as c.one                        # forgets every key at once
+
+  cryptonym vault backup-key backup.key              # elsewhere: only backup.key.pub comes here
+  cryptonym vault backup --for backup.key.pub FILE   # while it runs
+  cryptonym vault restore --key backup.key FILE      # while it does not
 
 It ends on SIGTERM or Ctrl-C, after what it has accepted is on the disk.
 docs/vault.md describes the interface, the keys, sealing and the store.")]
@@ -57,6 +62,12 @@ enum Command {
     Reset(standing::Change),
     /// Forget every key at once (role custodian)
     Seal(standing::Change),
+    /// Make the key pair of backups: FILE opens them, FILE.pub seals them
+    BackupKey(backup::NewKey),
+    /// Copy the store while the vault runs, sealed to a backup key, and check the copy
+    Backup(backup::Take),
+    /// Make the store from a backup; overwrites nothing
+    Restore(backup::Restore),
 }
 
 pub fn run(args: Args, config: &Path) -> Exit {
@@ -69,6 +80,9 @@ pub fn run(args: Args, config: &Path) -> Exit {
         Some(Command::Reshare(args)) => shares::reshare(&args, config),
         Some(Command::Reset(args)) => standing::reset(&args, config),
         Some(Command::Seal(args)) => standing::seal(&args, config),
+        Some(Command::BackupKey(args)) => backup::new_key(&args),
+        Some(Command::Backup(args)) => backup::take(&args, config),
+        Some(Command::Restore(args)) => backup::restore(&args, config),
     }
 }
 

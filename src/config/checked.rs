@@ -246,6 +246,8 @@ pub struct Vault {
     pub registry: PathBuf,
     /// As [`Gateway::observe`].
     pub observe: Option<SocketAddr>,
+    /// For how many months after their own the details of log entries are kept.
+    pub log_retention_months: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

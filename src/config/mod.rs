@@ -5,10 +5,11 @@
 //! What can never happen: an unknown key is ignored, or a half-understood policy runs.
 //!
 //! Beside it, the two other files an installation has: the vault's [`registry`] of persons, and
-//! its key files ([`root_key`], [`signing_key`], [`custodian_key`]).
+//! its key files ([`root_key`], [`signing_key`], [`custodian_key`], [`backup_key`]).
 
 use std::path::Path;
 
+pub mod backup_key;
 mod bypath;
 pub mod changes;
 pub mod checked;

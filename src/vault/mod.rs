@@ -19,7 +19,9 @@
 //! | [`keys`], [`keyring`] | wrapped and derived keys; the unlocked epochs |
 //! | [`sequencer`] | the one place that changes the store |
 //! | [`store`] | sealed rows behind a trait; SQLite |
+//! | [`backup`] | copies of the store, sealed to a key that is elsewhere |
 
+pub mod backup;
 pub mod keyring;
 pub mod keys;
 pub mod known;

@@ -18,6 +18,7 @@ use super::keys::root::{RootKeys, Use};
 use super::keys::{random, random_key};
 use super::log::Event;
 use super::log::ledger::Ledger;
+use super::log::retention;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::sequencer::{Sequencer, Tx};
@@ -54,6 +55,8 @@ pub struct Vault {
     /// To which gateways seal their batches.
     pub records_key: KeyPair,
     pub log_key: super::log::note::Verifier,
+    /// What proofs are made from.
+    pub log_chunks: super::log::proof::Chunks,
     pub sequencer: Sequencer,
     pub metrics: Arc<Metrics>,
     /// Cancelled when the vault is sealed: whoever holds it lets go of it.
@@ -83,6 +86,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Locked for this process; nobody has a connection to it while the vault is sealed.
     pub store: Arc<dyn Store>,
+    /// How long the log keeps details, in months.
+    pub log_months: u32,
 }
 
 /// Why a root key does not open a vault.
@@ -152,6 +157,7 @@ impl Parts {
             registry: Arc::new(registry),
             metrics: Arc::default(),
             store: Arc::new(Sqlite::open(&settings.store)?),
+            log_months: settings.log_retention_months,
         })
     }
 
@@ -205,6 +211,7 @@ impl Vault {
             keyring,
             records_key: first.records,
             log_key,
+            log_chunks: Default::default(),
             sequencer,
             metrics: Arc::clone(&parts.metrics),
             closing: CancellationToken::new(),
@@ -278,6 +285,15 @@ impl Vault {
                 tx.log(&event)
             })
             .await
+    }
+
+    /// Destroys the keys of the log's months whose retention has ended.
+    pub async fn forget(&self, months: u32) -> Result<(), StoreError> {
+        let work = move |tx: &mut Tx<'_>| retention::forget(tx, months);
+        for period in self.sequencer.run(work).await? {
+            tracing::info!(period, "the details of a month of the log are gone");
+        }
+        Ok(())
     }
 
     /// Whether a gateway may use a domain of this vault. One that may not, and tries, raises an

@@ -177,13 +177,23 @@ pub struct LogEntry {
     pub details: Option<String>,
 }
 
-/// An exported log: what `log verify` needs, offline.
+/// `GET /v1/log/inclusion?entry=&size=` and `GET /v1/log/consistency?old=&size=`: a proof about
+/// the tree of the first `size` entries (RFC 9162, section 2.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogProof {
+    pub size: u64,
+    /// From the leaf to the root.
+    pub hashes: Vec<Hex<32>>,
+}
+
+/// First line of an exported log: what `log verify` needs beside the entries, which follow, one
+/// [`LogEntry`] a line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogExport {
     pub key: String,
     pub checkpoint: String,
-    pub entries: Vec<LogEntry>,
 }
 
 /// A problem document of the vault (RFC 9457).

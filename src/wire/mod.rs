@@ -38,6 +38,8 @@ pub mod path {
     pub const SHARES: &str = "/v1/vault/shares";
     pub const SHARES_RESET: &str = "/v1/vault/shares/reset";
     pub const SEAL: &str = "/v1/vault/seal";
+    pub const LOG_INCLUSION: &str = "/v1/log/inclusion";
+    pub const LOG_CONSISTENCY: &str = "/v1/log/consistency";
 }
 
 /// A message that is not of the form it claims: the part that was wrong, never its bytes.

@@ -129,6 +129,19 @@ budget_per_day = 5
         self.start(command)
     }
 
+    /// As [`House::start_vault`], with no file growing beyond so many KiB: a full disk.
+    pub fn start_vault_with_files_up_to(&self, kib: u32) -> VaultProcess {
+        let vault = self.command(&["vault"]);
+        let mut command = Command::new("bash");
+        command
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""))
+            .arg(vault.get_program())
+            .args(vault.get_args())
+            .stdin(Stdio::null());
+        self.start(command)
+    }
+
     pub fn start(&self, mut command: Command) -> VaultProcess {
         let log = std::fs::File::options()
             .create(true)
@@ -297,6 +310,7 @@ budget_per_day = 5
         codes.collect()
     }
 
+    /// An event's entries.
     pub fn log_lines(&self, event: &str) -> Vec<serde_json::Value> {
         let ran = self.run(&["log", "show", "--json", "--as", "u.novak"]);
         assert_eq!(ran.code, 0, "{}", ran.err);
@@ -336,6 +350,28 @@ budget_per_day = 5
     pub fn count(&self, query: &str) -> i64 {
         let database = rusqlite::Connection::open(self.path("state/vault.sqlite")).unwrap();
         database.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    pub fn blob(&self, query: &str) -> Vec<u8> {
+        let database = rusqlite::Connection::open(self.path("state/vault.sqlite")).unwrap();
+        database.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Every reveal of the store: its id, whether it stands as approved, and reads left.
+    pub fn reveals(&self) -> Vec<(String, bool, u32)> {
+        let database = rusqlite::Connection::open(self.path("state/vault.sqlite")).unwrap();
+        let sql = "SELECT lower(hex(id)), state = 1, reads_left FROM reveal";
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Whether bytes are in any file of the store.
+    pub fn store_holds(&self, bytes: &[u8]) -> bool {
+        self.store_files().iter().any(|file| {
+            let content = std::fs::read(file).unwrap();
+            memchr::memmem::find(&content, bytes).is_some()
+        })
     }
 
     pub fn remove_store(&self) {

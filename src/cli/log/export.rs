@@ -1,10 +1,14 @@
-//! `log export`: everything that `log verify` needs, in one file.
+//! `log export`: everything that `log verify` needs, in one file: a line with key and checkpoint,
+//! then one entry a line.
 
-use std::io::Write as _;
+use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::Export;
+use super::remembered::failed;
 use super::source::Source;
 use crate::cli::Exit;
 use crate::wire::control::LogExport;
@@ -19,38 +23,33 @@ pub async fn run(args: Export, config: &Path) -> Exit {
     }
 }
 
-async fn export(args: &Export, config: &Path) -> Result<usize, Exit> {
+async fn export(args: &Export, config: &Path) -> Result<u64, Exit> {
     let source = Source::vault(&args.caller, config).await?;
     let size = source.size()?;
-    let mut entries = Vec::new();
-    source
-        .each(size, |_, entry| {
-            entries.push(entry.clone());
-            Ok(())
-        })
-        .await?;
-    let export = LogExport {
-        key: source.key().to_owned(),
-        checkpoint: source.checkpoint().to_owned(),
-        entries,
-    };
-    let text = serde_json::to_vec(&export).map_err(|_| Exit::Failed)?;
+    let fail = |error: std::io::Error| failed(&args.file, &error);
     // It names staff and pseudonyms: for its owner's eyes.
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&args.file);
-    let written = file.and_then(|mut file| {
-        file.write_all(&text)?;
-        file.sync_all()
-    });
-    match written {
-        Ok(()) => Ok(export.entries.len()),
-        Err(error) => {
-            eprintln!("error: {}: {error}", args.file.display());
-            Err(Exit::Failed)
-        }
-    }
+        .open(&args.file)
+        .map_err(fail)?;
+    let mut out = BufWriter::new(file);
+    let head = LogExport {
+        key: source.key().to_owned(),
+        checkpoint: source.checkpoint().to_owned(),
+    };
+    line(&mut out, &head).map_err(fail)?;
+    source
+        .each(size, |_, entry| line(&mut out, entry).map_err(fail))
+        .await?;
+    let file = out.into_inner().map_err(|e| fail(e.into_error()))?;
+    file.sync_all().map_err(fail)?;
+    Ok(size)
+}
+
+fn line(out: &mut impl std::io::Write, value: &impl Serialize) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
 }

@@ -180,6 +180,7 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         }
         Some(address)
     });
+    let months = table.integer("log_retention_months", 1..=u64::from(limits::LOG_MONTHS_MOST));
     table.finish();
     Some(Vault {
         listen: listen?,
@@ -189,6 +190,9 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         unseal_time: unseal_time.unwrap_or(limits::UNSEAL_TIME),
         registry: registry?,
         observe,
+        log_retention_months: months
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(limits::LOG_MONTHS),
     })
 }
 

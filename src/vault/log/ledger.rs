@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::event::{Event, commitment};
 use super::merkle::{self, Tree};
 use super::note::{Checkpoint, Verifier};
+use super::retention;
 use crate::limits;
 use crate::secret::stack;
 use crate::vault::keys::cipher::{Broken, Cipher};
@@ -80,7 +81,7 @@ impl Ledger {
         event: &Event,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        let period = now.year() as u32 * 100 + u32::from(u8::from(now.month()));
+        let period = retention::period(now);
         let cipher = self.period_key(store, root, period)?;
         let sequence = self.tree.size();
         let salt: [u8; 32] = random();

@@ -14,7 +14,7 @@ pub fn leaf(data: &[u8]) -> Hash {
         .into()
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new()
         .chain_update([1])
         .chain_update(left)
@@ -53,6 +53,13 @@ impl Tree {
             None => Sha256::digest([]).into(),
             Some(last) => peaks.fold(*last, |right, left| node(left, &right)),
         }
+    }
+
+    /// The root of a tree that ends with the leaves of a smaller tree behind these: those are
+    /// fewer than any peak here has below it.
+    pub(super) fn root_with(&self, rest: Hash) -> Hash {
+        let peaks = self.peaks.iter().rev();
+        peaks.fold(rest, |right, left| node(left, &right))
     }
 }
 

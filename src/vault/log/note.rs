@@ -42,9 +42,17 @@ pub enum NoteError {
     Origin,
     #[error("the checkpoint's signature does not hold")]
     Signature,
+    #[error("the checkpoint is not signed by this witness")]
+    NotWitnessed,
 }
 
 impl Checkpoint {
+    /// What a note says, whoever has signed it: for comparing copies, never for trusting one.
+    pub fn unverified(note: &str) -> Option<Self> {
+        let (text, _) = note.split_once("\n\n")?;
+        parse_text(text)
+    }
+
     pub fn sign(&self, key: &SigningKey) -> String {
         let text = format!(
             "{}\n{}\n{}\n",
@@ -52,7 +60,7 @@ impl Checkpoint {
             self.size,
             STANDARD.encode(self.root)
         );
-        let mut signature = key_id(&self.origin, &key.verifying_key()).to_vec();
+        let mut signature = key_id(&self.origin, ED25519, &key.verifying_key()).to_vec();
         signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
         format!(
             "{text}\n\u{2014} {} {}\n",
@@ -75,7 +83,7 @@ impl Verifier {
         };
         let key = <&[u8; 32]>::try_from(key).map_err(|_| NoteError::Key)?;
         let key = VerifyingKey::from_bytes(key).map_err(|_| NoteError::Key)?;
-        if Hex::<4>::parse(id) != Some(Hex(key_id(origin, &key))) {
+        if Hex::<4>::parse(id) != Some(Hex(key_id(origin, ED25519, &key))) {
             return Err(NoteError::Key);
         }
         Ok(Self {
@@ -92,7 +100,7 @@ impl Verifier {
         if checkpoint.origin != self.origin {
             return Err(NoteError::Origin);
         }
-        let id = key_id(&self.origin, &self.key);
+        let id = key_id(&self.origin, ED25519, &self.key);
         let ours = format!("\u{2014} {} ", self.origin);
         for line in signatures.lines() {
             let Some(encoded) = line.strip_prefix(&ours) else {
@@ -114,7 +122,7 @@ impl Verifier {
 
 impl std::fmt::Display for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let id = Hex(key_id(&self.origin, &self.key));
+        let id = Hex(key_id(&self.origin, ED25519, &self.key));
         let mut key = vec![ED25519];
         key.extend_from_slice(self.key.as_bytes());
         write!(f, "{}+{id}+{}", self.origin, STANDARD.encode(key))
@@ -138,10 +146,10 @@ fn parse_text(text: &str) -> Option<Checkpoint> {
 }
 
 /// First four bytes of SHA-256 over name, line feed, algorithm, key (C2SP signed-note).
-fn key_id(origin: &str, key: &VerifyingKey) -> [u8; 4] {
+pub(super) fn key_id(name: &str, algorithm: u8, key: &VerifyingKey) -> [u8; 4] {
     let hash: [u8; 32] = Sha256::new()
-        .chain_update(origin.as_bytes())
-        .chain_update([b'\n', ED25519])
+        .chain_update(name.as_bytes())
+        .chain_update([b'\n', algorithm])
         .chain_update(key.as_bytes())
         .finalize()
         .into();
@@ -171,6 +179,15 @@ mod tests {
         let (key, verifier, checkpoint) = log();
         let verifier = Verifier::parse(&verifier.to_string()).unwrap();
         assert_eq!(verifier.open(&checkpoint.sign(&key)), Ok(checkpoint));
+    }
+
+    /// The key that golang.org/x/mod/sumdb/note and C2SP signed-note print as their example.
+    #[test]
+    fn vault_05_a_known_verifier_key_is_read() {
+        let text = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+        let verifier = Verifier::parse(text).unwrap();
+        assert_eq!(verifier.origin, "PeterNeumann");
+        assert_eq!(verifier.to_string(), text);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Checks a log, offline: the tree from its leaves, the commitments, the checkpoint's signature,
 //! and that it continues what the verifier remembers.
 //!
-//! What can never happen: a "holds" for a log that was rewritten before a remembered checkpoint.
-//! Without a remembered checkpoint, a log cut at its end by its owner looks whole: said plainly
-//! in [`Verified::remembered`].
+//! What can never happen: a "holds" for a log that was rewritten before a checkpoint that the
+//! verifier remembers or that a witness has cosigned. Without one, a log cut at its end by its
+//! owner looks whole: said plainly by an empty [`Verified::continues`].
 
 use super::event::commitment;
 use super::merkle::{self, Hash, Tree};
@@ -18,8 +18,9 @@ pub struct Verified {
     pub details: u64,
     /// Entries whose details have been forgotten; their leaves still count.
     pub forgotten: u64,
-    /// Size of the remembered checkpoint that this log continues; `None`: truncation is not excluded.
-    pub remembered: Option<u64>,
+    /// Sizes of the known checkpoints that this log continues, as they were given; none:
+    /// truncation is not excluded.
+    pub continues: Vec<u64>,
 }
 
 /// What does not hold.
@@ -34,45 +35,50 @@ pub enum Broken {
     #[error("the entries do not give the root that the checkpoint signs")]
     Root,
     #[error(
-        "the log is shorter ({size}) than the remembered checkpoint ({remembered}): it was cut"
+        "the log is shorter ({size}) than a checkpoint known from before ({known}): it was cut, or \
+         put back to an older state"
     )]
-    Cut { size: u64, remembered: u64 },
-    #[error("the log does not continue the remembered checkpoint: it was rewritten")]
-    Rewritten,
+    Cut { size: u64, known: u64 },
+    #[error(
+        "the log does not continue the checkpoint of {0} entries known from before: it was \
+         rewritten, or this is another history"
+    )]
+    Rewritten(u64),
 }
 
 /// Takes the entries in order, so that a log of any length is checked in constant memory.
 pub struct Verification {
     verifier: Verifier,
     checkpoint: Checkpoint,
-    remembered: Option<Checkpoint>,
-    remembered_root: Option<Hash>,
+    /// Each with the root that was found at its size.
+    known: Vec<(Checkpoint, Option<Hash>)>,
     tree: Tree,
     details: u64,
     forgotten: u64,
 }
 
 impl Verification {
-    /// `remembered`: a checkpoint note that the verifier kept from an earlier time.
+    /// `known`: checkpoint notes from an earlier time, remembered or witnessed.
     ///
     /// # Errors
-    /// A signature that does not hold, or a log shorter than the remembered one.
-    pub fn start(verifier: Verifier, note: &str, remembered: Option<&str>) -> Result<Self, Broken> {
+    /// A signature that does not hold, or a log shorter than a known checkpoint.
+    pub fn start(verifier: Verifier, note: &str, known: &[&str]) -> Result<Self, Broken> {
         let checkpoint = verifier.open(note)?;
-        let remembered = remembered.map(|note| verifier.open(note)).transpose()?;
-        if let Some(old) = &remembered
-            && old.size > checkpoint.size
-        {
-            return Err(Broken::Cut {
-                size: checkpoint.size,
-                remembered: old.size,
-            });
+        let mut opened = Vec::new();
+        for note in known {
+            let old = verifier.open(note)?;
+            if old.size > checkpoint.size {
+                return Err(Broken::Cut {
+                    size: checkpoint.size,
+                    known: old.size,
+                });
+            }
+            opened.push((old, None));
         }
         let mut this = Self {
             verifier,
             checkpoint,
-            remembered,
-            remembered_root: None,
+            known: opened,
             tree: Tree::default(),
             details: 0,
             forgotten: 0,
@@ -117,22 +123,24 @@ impl Verification {
         if self.tree.root() != self.checkpoint.root {
             return Err(Broken::Root);
         }
-        if let Some(old) = &self.remembered
-            && self.remembered_root != Some(old.root)
-        {
-            return Err(Broken::Rewritten);
+        for (old, found) in &self.known {
+            if *found != Some(old.root) {
+                return Err(Broken::Rewritten(old.size));
+            }
         }
         Ok(Verified {
             checkpoint: self.checkpoint,
             details: self.details,
             forgotten: self.forgotten,
-            remembered: self.remembered.map(|old| old.size),
+            continues: self.known.iter().map(|(old, _)| old.size).collect(),
         })
     }
 
     fn look_back(&mut self) {
-        if self.remembered.as_ref().map(|old| old.size) == Some(self.tree.size()) {
-            self.remembered_root = Some(self.tree.root());
+        for (old, found) in &mut self.known {
+            if old.size == self.tree.size() {
+                *found = Some(self.tree.root());
+            }
         }
     }
 }
@@ -174,7 +182,7 @@ mod tests {
         note: &(Verifier, String),
         old: Option<&str>,
     ) -> Result<Verified, Broken> {
-        let mut verification = Verification::start(note.0.clone(), &note.1, old)?;
+        let mut verification = Verification::start(note.0.clone(), &note.1, old.as_slice())?;
         for entry in entries {
             verification.push(entry)?;
         }
@@ -186,11 +194,8 @@ mod tests {
         let entries: Vec<_> = (0..9).map(|n| entry(&format!("{{\"n\":{n}}}"))).collect();
         let now = note(&entries);
         let old = note(&entries[..4]).1;
-        assert_eq!(
-            verify(&entries, &now, Some(&old)).unwrap().remembered,
-            Some(4)
-        );
-        assert_eq!(verify(&entries, &now, None).unwrap().remembered, None);
+        assert_eq!(verify(&entries, &now, Some(&old)).unwrap().continues, [4]);
+        assert!(verify(&entries, &now, None).unwrap().continues.is_empty());
 
         let mut bent = entries.clone();
         bent[2].details = Some("{}".into());
@@ -202,7 +207,7 @@ mod tests {
         assert!(verify(&bent, &signed_again, None).is_ok());
         assert_eq!(
             verify(&bent, &signed_again, Some(&old)),
-            Err(Broken::Rewritten)
+            Err(Broken::Rewritten(4))
         );
         let cut = note(&entries[..3]);
         assert!(matches!(

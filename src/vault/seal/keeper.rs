@@ -16,6 +16,7 @@ use super::sharing::Sharing;
 use crate::config::{Config, Root, root_key};
 use crate::limits;
 use crate::secret::{Key32, stack};
+use crate::vault::backup;
 use crate::vault::keys::{random, random_key};
 use crate::vault::log::Event;
 use crate::vault::refusal::Refusal;
@@ -242,9 +243,24 @@ impl Keeper {
             self.close(None).await;
             return Err(error.into());
         }
+        if let Err(error) = self.settle(&vault).await {
+            drop(vault);
+            self.close(None).await;
+            return Err(error.into());
+        }
         tracing::warn!(who = caller.id, "the vault is open");
         vault.warn_of_open_gateways();
         Ok(Given::Status(self.status()))
+    }
+
+    /// What an open vault does first: says in its log that it comes from a backup, and forgets
+    /// what the log must not keep.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn settle(&self, vault: &Vault) -> Result<(), StoreError> {
+        backup::log_restored(vault).await?;
+        vault.forget(self.parts.log_months).await
     }
 
     /// Closes, exchanges the root, opens.

@@ -59,12 +59,14 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
             );
             vault.warn_of_open_gateways();
             vault.log(|now| Event::new("vault-started", now)).await?;
+            keeper.settle(&vault).await?;
         }
         None => {
             tracing::warn!("the vault is sealed: custodians open it with `cryptonym vault unseal`")
         }
     }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(keep_forgetting(Arc::clone(&keeper), stop.clone()));
     let observe = match settings.observe {
         None => None,
         Some(at) => {
@@ -132,6 +134,22 @@ fn pages(keeper: &Arc<Keeper>) -> Arc<Pages> {
             }
         }
     })
+}
+
+/// Ends the retention of the log's months in time, while the vault is open.
+async fn keep_forgetting(keeper: Arc<Keeper>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(limits::LOG_FORGET_TIME) => {}
+            () = stop.cancelled() => return,
+        }
+        let Some(vault) = keeper.vault() else {
+            continue;
+        };
+        if let Err(error) = vault.forget(keeper.parts.log_months).await {
+            tracing::error!(%error, "the log could not forget");
+        }
+    }
 }
 
 /// What every connection shares.

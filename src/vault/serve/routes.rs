@@ -40,6 +40,8 @@ pub(super) enum Operation {
     ShareGive,
     ShareReset,
     Seal,
+    LogInclusion,
+    LogConsistency,
 }
 
 impl Operation {
@@ -61,6 +63,8 @@ impl Operation {
             Self::ShareGive => "share-give",
             Self::ShareReset => "share-reset",
             Self::Seal => "seal",
+            Self::LogInclusion => "log-inclusion",
+            Self::LogConsistency => "log-consistency",
         }
     }
 
@@ -77,7 +81,9 @@ impl Operation {
             // Size, root and signature say nothing of what is in the log: a feed notes them beside
             // its output.
             Self::LogCheckpoint => &[Role::Auditor, Role::Gateway],
-            Self::LogEntries | Self::LogKey => &[Role::Auditor],
+            Self::LogEntries | Self::LogKey | Self::LogInclusion | Self::LogConsistency => {
+                &[Role::Auditor]
+            }
             Self::Status => Role::ALL,
             Self::Shares | Self::ShareGive | Self::ShareReset | Self::Seal => &[Role::Custodian],
         }
@@ -214,10 +220,7 @@ async fn run(
         Operation::LogCheckpoint => log_pages::checkpoint(vault).await,
         Operation::LogKey => Ok(log_pages::key(vault)),
         Operation::LogEntries => {
-            let number = |name| parameter(&query, name).and_then(|n| n.parse().ok());
-            let (Some(start), Some(end)) = (number("start"), number("end")) else {
-                return Err(Refusal::BadRange);
-            };
+            let (start, end) = range(&query, "start", "end")?;
             log_pages::entries(vault, start, end).await
         }
         // The keeper's, which have been answered before.
@@ -226,6 +229,14 @@ async fn run(
         | Operation::ShareGive
         | Operation::ShareReset
         | Operation::Seal => Err(Refusal::NotFound),
+        Operation::LogInclusion => {
+            let (entry, size) = range(&query, "entry", "size")?;
+            log_pages::inclusion(vault, entry, size).await
+        }
+        Operation::LogConsistency => {
+            let (old, size) = range(&query, "old", "size")?;
+            log_pages::consistency(vault, old, size).await
+        }
     }
 }
 
@@ -277,6 +288,8 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
         path::SHARES => only(get, Operation::Shares),
         path::SHARES_RESET => only(post, Operation::ShareReset),
         path::SEAL => only(post, Operation::Seal),
+        path::LOG_INCLUSION => only(get, Operation::LogInclusion),
+        path::LOG_CONSISTENCY => only(get, Operation::LogConsistency),
         _ => {
             let rest = path
                 .strip_prefix(path::REVEALS)
@@ -294,6 +307,12 @@ fn operation(method: &Method, path: &str) -> Result<Operation, Refusal> {
             }
         }
     }
+}
+
+/// Two numbers that name a part of the log.
+fn range(query: &str, from: &str, to: &str) -> Result<(u64, u64), Refusal> {
+    let number = |name| parameter(query, name).and_then(|n| n.parse().ok());
+    number(from).zip(number(to)).ok_or(Refusal::BadRange)
 }
 
 /// A query parameter; ours are hexadecimal or decimal and need no decoding.

@@ -24,6 +24,7 @@ pub trait Rewrap {
     /// Writes tag and sealed name.
     fn set_domain(&mut self, row: &DomainRow) -> Result<(), StoreError>;
     fn set_epoch(&mut self, row: i64, wrapped: &[u8]) -> Result<(), StoreError>;
+    /// Months of the log, in order, with their keys: those that are destroyed have none.
     fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError>;
     fn set_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
     fn reveals(&mut self) -> Result<Vec<RevealRow>, StoreError>;
@@ -94,6 +95,8 @@ pub trait Writer: Rewrap + Send {
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn add_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
+    /// Destroys a month's key: it is overwritten.
+    fn forget_log_period(&mut self, period: u32) -> Result<(), StoreError>;
 }
 
 /// The reading side. Sees whole commits only.
@@ -116,6 +119,8 @@ pub trait Reader: Send {
     /// Newest first.
     fn reveals(&mut self, limit: usize) -> Result<Vec<RevealRow>, StoreError>;
     fn leaves(&mut self, start: u64, end: u64) -> Result<Vec<LeafRow>, StoreError>;
+    /// As [`Reader::leaves`], without the sealed details.
+    fn commitments(&mut self, start: u64, end: u64) -> Result<Vec<[u8; 32]>, StoreError>;
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError>;
     fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError>;
 }

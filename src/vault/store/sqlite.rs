@@ -33,12 +33,9 @@ impl Sqlite {
     /// No permission, a lock of another process, another version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::make_folder(path)?;
-        let lock = private(&path.with_extension("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
-            Err(TryLockError::Error(e)) => return Err(failed_at(path, &e)),
-        }
+        // One lock for one database, by whatever name it was called.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let lock = Self::lock(path)?;
         let is_new = !path.exists();
         // SQLite gives its -wal and -shm files the mode of the database.
         drop(private(path)?);
@@ -55,6 +52,19 @@ impl Sqlite {
             );
         }
         Ok(store)
+    }
+
+    /// Takes a database's lock, which its one vault holds for life.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another has it.
+    pub fn lock(path: &Path) -> Result<File, StoreError> {
+        let lock = private(&path.with_extension("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(TryLockError::Error(e)) => Err(failed_at(path, &e)),
+        }
     }
 
     /// Makes the directory of a database, its user's alone.

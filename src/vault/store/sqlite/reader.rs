@@ -111,6 +111,22 @@ impl Reader for SqliteReader {
         Ok(out)
     }
 
+    fn commitments(&mut self, start: u64, end: u64) -> Result<Vec<[u8; 32]>, StoreError> {
+        let sql = "SELECT sequence, commitment FROM log_leaf \
+                   WHERE sequence >= ? AND sequence < ? ORDER BY sequence";
+        let clamp = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([clamp(start), clamp(end)])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(0)?.unsigned_abs() != start + out.len() as u64 {
+                return Err(StoreError::Damaged("the log has a gap"));
+            }
+            out.push(fixed(row.get(1)?)?);
+        }
+        Ok(out)
+    }
+
     fn log_period(&mut self, period: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let mut statement = self.0.prepare_cached(LOG_PERIOD)?;
         let found: Option<Option<Vec<u8>>> =

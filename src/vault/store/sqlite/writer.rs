@@ -315,6 +315,12 @@ impl Writer for SqliteWriter {
         let sql = "INSERT INTO log_period VALUES (?, ?)";
         self.run(sql, params![period, wrapped]).map(drop)
     }
+
+    fn forget_log_period(&mut self, period: u32) -> Result<(), StoreError> {
+        // `secure_delete` overwrites what a row no longer needs.
+        let sql = "UPDATE log_period SET wrapped = NULL WHERE period = ?";
+        self.run(sql, [period]).map(drop)
+    }
 }
 
 pub const REVEAL: &str =
