@@ -77,7 +77,7 @@ fn all(
         let bytes = wrapped(Use::Epoch { domain, epoch }, &row.wrapped)?;
         store.set_epoch(row.row, &bytes)?;
     }
-    for (period, bytes) in store.log_periods()? {
+    for (period, bytes) in store.wrapped_log_periods()? {
         if let Some(bytes) = bytes {
             store.set_log_period(period, &wrapped(Use::LogPeriod(period), &bytes)?)?;
         }

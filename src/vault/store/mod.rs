@@ -24,7 +24,7 @@ pub trait Rewrap {
     /// Writes tag and sealed name.
     fn set_domain(&mut self, row: &DomainRow) -> Result<(), StoreError>;
     fn set_epoch(&mut self, row: i64, wrapped: &[u8]) -> Result<(), StoreError>;
-    fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError>;
+    fn wrapped_log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError>;
     fn set_log_period(&mut self, period: u32, wrapped: &[u8]) -> Result<(), StoreError>;
     fn reveals(&mut self) -> Result<Vec<RevealRow>, StoreError>;
     /// Writes what is sealed in it.

@@ -19,7 +19,7 @@ impl Rewrap for SqliteWriter {
         )?)
     }
 
-    fn log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError> {
+    fn wrapped_log_periods(&mut self) -> Result<Vec<LogPeriod>, StoreError> {
         let mut statement = self.0.prepare("SELECT period, wrapped FROM log_period")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
