@@ -13,7 +13,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cryptonym::config::Format;
 use cryptonym::format::{
-    Csv, Form, Found, Json, Ndjson, Options, Scanner, Tsv, splice as splice_in,
+    Csv, EventStream, Form, Found, Json, Ndjson, Options, Scanner, Tsv, splice as splice_in,
 };
 use cryptonym::policy::Unlisted;
 
@@ -84,6 +84,7 @@ fn splice(c: &mut Criterion) {
         let mut scanner: Box<dyn Scanner> = match format {
             Format::Json => Box::new(Json::new(policy, options)),
             Format::Form => Box::new(Form::new(policy, options)),
+            Format::EventStream => Box::new(EventStream::new(policy, options)),
             Format::Ndjson => Box::new(Ndjson::new(policy, options)),
             Format::Csv(dialect) => Box::new(Csv::new(policy, options, dialect)),
             Format::Tsv { header } => Box::new(Tsv::new(policy, options, header)),

@@ -114,7 +114,8 @@ impl Forger {
     pub fn append(&self, count: u64, at: OffsetDateTime, event: &'static str) {
         let store = Sqlite::open(&self.database).unwrap();
         let mut writer = store.writer().unwrap();
-        let mut ledger = Ledger::open(&mut *writer, &self.vault, Box::new(self.signing.clone())).unwrap();
+        let mut ledger =
+            Ledger::open(&mut *writer, &self.vault, Box::new(self.signing.clone())).unwrap();
         writer.begin().unwrap();
         for n in 0..count {
             let event = Event {

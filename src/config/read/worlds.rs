@@ -180,7 +180,10 @@ pub(super) fn vault(table: Table<'_>) -> Option<Vault> {
         }
         Some(address)
     });
-    let months = table.integer("log_retention_months", 1..=u64::from(limits::LOG_MONTHS_MOST));
+    let months = table.integer(
+        "log_retention_months",
+        1..=u64::from(limits::LOG_MONTHS_MOST),
+    );
     table.finish();
     Some(Vault {
         listen: listen?,
