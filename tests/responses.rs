@@ -562,7 +562,7 @@ rules = [
             break;
         }
         assert!(begun.elapsed().as_secs() < 20, "{log}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        runtime.block_on(tokio::time::sleep(std::time::Duration::from_millis(50)));
     }
     // Without the vault, what is durable comes, and nothing else does.
     installation.kill_vault();
