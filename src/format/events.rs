@@ -3,15 +3,16 @@
 //!
 //! What enters: an event stream. What leaves: slots of the JSON text that stands in an event's
 //! `data`; every such text is scanned as a body of its own. What can never happen: words that no
-//! policy has looked at pass beside the data (comments, ids, names of fields and events), or an
-//! event ends where the backend did not end it.
+//! policy has looked at pass beside the data (comments, ids, names of fields), or an event ends where
+//! the backend did not end it. What events are called is the backend's program text: whoever calls
+//! them after people tells who they are.
 //!
 //! | line | under `unlisted = "keep"` | else |
 //! |---|---|---|
 //! | blank | passes | passes |
 //! | `data` | one JSON text, or empty; one a event | the same |
-//! | `event` | passes | passes if its name has only ASCII letters, `.`, `_` and `-`; else refused |
-//! | `retry` | passes | passes if it is digits, at most nine; else its colon stays |
+//! | `event` | passes | passes if its name has only ASCII letters, `.`, `_` and `-`, 64 at most; else refused |
+//! | `retry` | passes | passes if it is digits, at most five; else its colon stays |
 //! | `:` (a comment) | passes | its colon stays: it keeps connections alive |
 //! | `id`, any other with a colon | passes | its colon stays |
 //! | any other | passes | refused |
@@ -123,7 +124,7 @@ impl EventStream {
                     .map(drop)
                     .map_err(|e| self.fault(Code::NotUtf8, wrong(e)));
             }
-            b"event" if bytes.iter().all(|b| word(*b)) => {}
+            b"event" if bytes.len() <= limits::EVENT_NAME && bytes.iter().all(|b| word(*b)) => {}
             b"event" => {
                 return Err(self
                     .fault(Code::MalformedEvents, value.start)
@@ -316,7 +317,7 @@ mod tests {
             // What nobody has looked at stays behind, and no blank line comes of it.
             (
                 Reject,
-                ": Ann\n:\nid: SUB-1\r\nretry: 3000\nretry: Ann\nData: Ann\ndata: {\"n\":1}\n\n",
+                ": Ann\n:\nid: SUB-1\r\nretry: 3000\nretry: 123456\nData: Ann\ndata: {\"n\":1}\n\n",
                 ":\n:\n:\r\nretry: 3000\n:\n:\ndata: {\"n\":1}\n\n",
             ),
             (

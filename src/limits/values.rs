@@ -14,6 +14,9 @@ pub const SHIFT_DAYS_MOST: u16 = 3650;
 /// numbers all look alike.
 pub const SEAL_LEAST: usize = 32;
 
-/// Digits of the time in milliseconds that an event stream tells its readers to wait (`retry`):
-/// eleven days, and one fewer than any number that people carry.
-pub const EVENT_RETRY: usize = 9;
+/// Digits of the time in milliseconds that an event stream tells its readers to wait (`retry`): a
+/// minute and a half, and fewer than a date of birth or any number that people carry.
+pub const EVENT_RETRY: usize = 5;
+
+/// Bytes of an event's name: a word or two of a program, no text.
+pub const EVENT_NAME: usize = 64;

@@ -48,11 +48,8 @@ async fn prove(args: &Prove, config: &Path) -> Result<(), Exit> {
         .entries
         .first()
         .ok_or_else(|| no("the vault has no such entry"))?;
-    if let (Some(salt), Some(details)) = (&entry.salt, &entry.details)
-        && event::commitment(&salt.0, details.as_bytes()) != entry.commitment.0
-    {
-        return Err(no("the details are not those that were logged"));
-    }
+    let details = event::details(entry);
+    let details = details.map_err(|_| no("the details are not those that were logged"))?;
     let query = format!("{}?entry={at}&size={size}", path::LOG_INCLUSION);
     let path = hashes(&client, &query).await.map_err(|e| failed(&e))?;
     let leaf = merkle::leaf(&entry.commitment.0);
@@ -83,7 +80,7 @@ async fn prove(args: &Prove, config: &Path) -> Result<(), Exit> {
             );
         }
     }
-    println!("{}", entry.details.as_deref().unwrap_or("forgotten"));
+    println!("{}", details.unwrap_or("forgotten"));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Show;
 use super::source::Source;
 use crate::cli::Exit;
+use crate::vault::log::event;
 
 pub async fn run(args: Show, config: &Path) -> Exit {
     let source = match Source::vault(&args.caller, config).await {
@@ -18,10 +19,11 @@ pub async fn run(args: Show, config: &Path) -> Exit {
         Err(exit) => return exit,
     };
     let shown = source.each(size, |at, entry| {
-        let details = entry
-            .details
-            .as_deref()
-            .unwrap_or("{\"event\":\"forgotten\"}");
+        let Ok(details) = event::details(entry) else {
+            println!("DOES NOT HOLD: entry {at}: the details are not those that were logged");
+            return Err(Exit::No);
+        };
+        let details = details.unwrap_or("{\"event\":\"forgotten\"}");
         if args.json {
             println!("{{\"sequence\":{at},\"entry\":{details}}}");
         } else {
@@ -53,5 +55,6 @@ fn line(at: u64, details: &str) -> String {
     if let Some(count) = value.get("count") {
         out.push_str(&format!("  count={count}"));
     }
-    out
+    // What the vault's people have written must not steer a terminal.
+    out.replace(char::is_control, "\u{fffd}")
 }

@@ -47,8 +47,11 @@ async fn witness(args: &Witness, config: &Path) -> Result<(), Exit> {
             return looked.map_err(Stop::exit);
         };
         match looked {
-            // It comes back, or it does not: nothing was cosigned.
-            Ok(()) | Err(Stop::Call(CallError::Unreachable(_))) => {}
+            // It comes back, or it does not: nothing was cosigned. (A sealed vault is one of them.)
+            Ok(())
+            | Err(Stop::Call(
+                CallError::Unreachable(_) | CallError::Refused { status: 500.., .. },
+            )) => {}
             Err(stop) => return Err(stop.exit()),
         }
         tokio::select! {

@@ -6,6 +6,8 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::wire::control::LogEntry;
+
 /// One event. Written as JSON in this order; what does not apply is left out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event {
@@ -78,4 +80,62 @@ pub fn commitment(salt: &[u8; 32], details: &[u8]) -> [u8; 32] {
         .chain_update(details)
         .finalize()
         .into()
+}
+
+/// An entry's details are not those that its leaf commits to, or it has a salt or details alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotCommitted;
+
+/// What an entry says; `None`: it is forgotten, salt and all.
+///
+/// # Errors
+/// [`NotCommitted`].
+pub fn details(entry: &LogEntry) -> Result<Option<&str>, NotCommitted> {
+    match (&entry.salt, &entry.details) {
+        (None, None) => Ok(None),
+        (Some(salt), Some(details))
+            if commitment(&salt.0, details.as_bytes()) == entry.commitment.0 =>
+        {
+            Ok(Some(details))
+        }
+        _ => Err(NotCommitted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::text::Hex;
+
+    #[test]
+    fn vault_05_details_without_their_salt_are_no_details() {
+        let (salt, text) = ([5; 32], "{\"event\":\"reveal-fetched\"}".to_owned());
+        let whole = LogEntry {
+            commitment: Hex(commitment(&salt, text.as_bytes())),
+            salt: Some(Hex(salt)),
+            details: Some(text.clone()),
+        };
+        assert_eq!(details(&whole), Ok(Some(text.as_str())));
+        let forged = LogEntry {
+            salt: None,
+            details: Some("{\"event\":\"vault-started\"}".to_owned()),
+            ..whole.clone()
+        };
+        let alone = LogEntry {
+            details: None,
+            ..whole.clone()
+        };
+        let other = LogEntry {
+            details: forged.details.clone(),
+            ..whole.clone()
+        };
+        for entry in [forged, alone.clone(), other] {
+            assert_eq!(details(&entry), Err(NotCommitted));
+        }
+        let forgotten = LogEntry {
+            salt: None,
+            ..alone
+        };
+        assert_eq!(details(&forgotten), Ok(None));
+    }
 }

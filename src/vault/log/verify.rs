@@ -5,7 +5,7 @@
 //! verifier remembers or that a witness has cosigned. Without one, a log cut at its end by its
 //! owner looks whole: said plainly by an empty [`Verified::continues`].
 
-use super::event::commitment;
+use super::event::{NotCommitted, details};
 use super::merkle::{self, Hash, Tree};
 use super::note::{Checkpoint, NoteError, Verifier};
 use crate::wire::control::LogEntry;
@@ -98,14 +98,10 @@ impl Verification {
     /// The next entry.
     pub fn push(&mut self, entry: &LogEntry) -> Result<(), Broken> {
         let sequence = self.tree.size();
-        match (&entry.salt, &entry.details) {
-            (Some(salt), Some(details)) => {
-                if commitment(&salt.0, details.as_bytes()) != entry.commitment.0 {
-                    return Err(Broken::Commitment(sequence));
-                }
-                self.details += 1;
-            }
-            _ => self.forgotten += 1,
+        match details(entry) {
+            Ok(Some(_)) => self.details += 1,
+            Ok(None) => self.forgotten += 1,
+            Err(NotCommitted) => return Err(Broken::Commitment(sequence)),
         }
         self.tree.push(merkle::leaf(&entry.commitment.0));
         self.look_back();
@@ -148,6 +144,7 @@ impl Verification {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::log::event::commitment;
     use crate::wire::text::Hex;
     use ed25519_dalek::SigningKey;
 

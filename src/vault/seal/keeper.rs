@@ -44,6 +44,9 @@ struct Open {
     writer: JoinHandle<()>,
 }
 
+/// What is to be logged.
+type Entry = Box<dyn FnOnce(time::OffsetDateTime) -> Event + Send>;
+
 /// What a share has led to.
 pub enum Given {
     /// It is kept, or it was the last one that opened the vault.
@@ -206,7 +209,11 @@ impl Keeper {
         }
         let who = caller.clone();
         let event = move |now| who.event("vault-sealed", now);
-        self.close(Some(Box::new(event))).await;
+        if self.vault().is_some() {
+            self.close(Some(Box::new(event))).await;
+        } else if let Some(mut round) = self.round() {
+            round.note(event);
+        }
         tracing::warn!(who = caller.id, "the vault is sealed");
         self.status()
     }
@@ -222,34 +229,39 @@ impl Keeper {
         caller: &Caller,
         complete: &Complete,
     ) -> Result<Given, Refusal> {
-        self.open(complete.root.clone()).await?;
+        let open = self.unlock(complete.root.clone()).await?;
         let (who, givers) = (caller.clone(), complete.givers.clone());
         let opened = move |now| Event {
             count: Some(givers.len() as u64),
             reason: Some(format!("shares of {}", givers.join(", "))),
             ..who.event("vault-unsealed", now)
         };
-        // What was noted while there was no log comes first.
-        let unlogged = self.round().map(|mut r| std::mem::take(&mut r.unlogged));
+        // What was noted while there was no log comes first, and all of it before anybody is answered:
+        // an open vault whose log does not say so would answer without a trace.
+        let unlogged = self.round().map(|round| round.unlogged.clone());
         let unlogged = unlogged.unwrap_or_default();
-        let vault = self.vault().ok_or(Refusal::Sealed)?;
-        let logged = vault.sequencer.run(move |tx| {
+        let told = unlogged.len();
+        let logged = open.vault.sequencer.run(move |tx| {
             unlogged.iter().try_for_each(|event| tx.log(event))?;
             tx.log(&opened(tx.now))
         });
-        if let Err(error) = logged.await {
-            // An open vault whose log does not say so would answer without a trace.
-            drop(vault);
-            self.close(None).await;
-            return Err(error.into());
-        }
-        if let Err(error) = self.settle(&vault).await {
-            drop(vault);
-            self.close(None).await;
+        let settled = match logged.await {
+            Ok(()) => {
+                if let Some(mut round) = self.round() {
+                    let told = told.min(round.unlogged.len());
+                    round.unlogged.drain(..told);
+                }
+                self.settle(&open.vault).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
+            Self::give_up(open, None).await;
             return Err(error.into());
         }
         tracing::warn!(who = caller.id, "the vault is open");
-        vault.warn_of_open_gateways();
+        open.vault.warn_of_open_gateways();
+        self.publish(open);
         Ok(Given::Status(self.status()))
     }
 
@@ -294,7 +306,7 @@ impl Keeper {
         };
         if let Err(error) = exchanged {
             tracing::error!(%error, "the root key was not exchanged");
-            self.open(complete.root.clone()).await?;
+            self.publish(self.unlock(complete.root.clone()).await?);
             return Err(Refusal::Store);
         }
         let list = ShareList {
@@ -305,7 +317,7 @@ impl Keeper {
             round.forget();
         }
         // It is done, and its shares are in the store: that it does not open says its status.
-        self.open(root).await?;
+        self.publish(self.unlock(root).await?);
         tracing::warn!(
             who = caller.id,
             "the root key was exchanged; earlier shares open nothing"
@@ -319,9 +331,10 @@ impl Keeper {
         share: &GivenShare,
     ) -> Result<Option<Complete>, Refusal> {
         let mut round = self.round().ok_or(Refusal::InKeyFile)?;
-        let begun = round.has_begun();
+        let before = (round.number, round.has_begun());
         let taken = round.take(&caller.id, share)?;
-        if taken.is_none() && (!begun || round.status().given.len() == 1) {
+        // The first of its round: the same share once more needs no other clock.
+        if taken.is_none() && before != (round.number, true) {
             self.forget_later(&round);
         }
         Ok(taken)
@@ -347,16 +360,11 @@ impl Keeper {
         });
     }
 
-    /// Opens the vault with its root.
-    async fn open(self: &Arc<Self>, root: Key32) -> Result<(), Refusal> {
+    /// Opens the store with its root; nobody is answered yet.
+    async fn unlock(self: &Arc<Self>, root: Key32) -> Result<Open, Refusal> {
         let this = Arc::clone(self);
-        let unlocked = blocking(move || Vault::unlock(&this.parts, &root)).await;
-        match unlocked {
-            Ok((vault, writer)) => {
-                let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-                *open = Some(Open { vault, writer });
-                Ok(())
-            }
+        match blocking(move || Vault::unlock(&this.parts, &root)).await {
+            Ok((vault, writer)) => Ok(Open { vault, writer }),
             Err(error) => {
                 tracing::error!(%error, "the vault does not open");
                 Err(Refusal::Store)
@@ -364,16 +372,26 @@ impl Keeper {
         }
     }
 
+    /// From now on requests find the vault.
+    fn publish(&self, vault: Open) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = Some(vault);
+    }
+
     /// Forgets the open vault: from now on requests find none, those that are on their way end,
     /// the entry is written, and every key is wiped. What does not end in time ends with the process.
-    async fn close(&self, event: Option<Box<dyn FnOnce(time::OffsetDateTime) -> Event + Send>>) {
+    async fn close(&self, event: Option<Entry>) {
         let taken = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             open.take()
         };
-        let Some(Open { vault, writer }) = taken else {
-            return;
-        };
+        if let Some(open) = taken {
+            Self::give_up(open, event).await;
+        }
+    }
+
+    /// Ends a vault that no request finds any more.
+    async fn give_up(Open { vault, writer }: Open, event: Option<Entry>) {
         vault.closing.cancel();
         if let Some(event) = event {
             let logged = timeout(limits::SEAL_LOG_TIME, vault.log(event)).await;
@@ -400,7 +418,11 @@ impl Keeper {
         event: impl FnOnce(time::OffsetDateTime) -> Event + Send + 'static,
     ) -> Result<(), Refusal> {
         match self.vault() {
-            Some(vault) => Ok(vault.log(event).await?),
+            // Whoever waits for a store that hangs must not keep others from sealing.
+            Some(vault) => match timeout(limits::SEAL_LOG_TIME, vault.log(event)).await {
+                Ok(logged) => Ok(logged?),
+                Err(_) => Err(Refusal::Store),
+            },
             None => {
                 if let Some(mut round) = self.round() {
                     round.note(event);

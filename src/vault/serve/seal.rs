@@ -19,11 +19,6 @@ pub async fn run(
     request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
     let keeper = &server.keeper;
-    let _permit = server
-        .messages
-        .acquire()
-        .await
-        .map_err(|_| Refusal::Store)?;
     match operation {
         Operation::Shares => Ok(Answer::json(&keeper.shares()?)),
         Operation::ShareReset => Ok(Answer::json(&keeper.reset(caller).await?)),
@@ -34,6 +29,9 @@ pub async fn run(
             Ok(Answer::json(&sealed.await.map_err(|_| Refusal::Store)?))
         }
         Operation::ShareGive => {
+            // The others have no body, and wait for nobody's.
+            let permit = server.messages.acquire().await;
+            let _permit = permit.map_err(|_| Refusal::Store)?;
             let share = parse(&body(request).await?)?;
             // Apart from the request: its caller may go away in the middle of it.
             let (keeper, caller) = (keeper.clone(), caller.clone());
