@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Egress, Original, Transparent};
+use super::{Egress, Format, Original, Rows, Transparent};
 use crate::coding::Coding;
-use crate::format::csv::Dialect;
 use crate::policy::{Policy, Purpose};
 use crate::pseudonym::Kinds;
 
@@ -509,38 +508,6 @@ pub enum WebSocket {
     Policy,
     /// Bytes pass unseen, both ways; only beside `opaque = true`.
     Opaque,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Json,
-    Ndjson,
-    /// `application/x-www-form-urlencoded`
-    Form,
-    Csv(Dialect),
-    /// Tab-separated, with backslash escapes; `header`: the first row names the columns.
-    Tsv {
-        header: bool,
-    },
-    /// `text/event-stream`: answers only.
-    EventStream,
-}
-
-/// How a route's rows are written, where the format or the media type says that there are rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    pub csv: Dialect,
-    /// A TSV body's first row names the columns.
-    pub tsv_header: bool,
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        Self {
-            csv: Dialect::default(),
-            tsv_header: true,
-        }
-    }
 }
 
 /// `[limits]`: the configurable part of `limits.rs`.

@@ -24,7 +24,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::{Config, matches_nothing};
 use crate::format::csv::Dialect;
 use crate::limits;
-use crate::policy::{Action, Door, MayNotFlow, Policy};
+use crate::policy::{Action, Door, Policy};
 use crate::pseudonym::Kinds;
 use crate::rewrite::{Job, Keeper};
 use crate::secret::Key32;
@@ -35,6 +35,7 @@ pub mod counts;
 mod cut;
 mod digest;
 mod finish;
+mod fits;
 mod journal;
 mod lock;
 pub mod manifest;
@@ -180,8 +181,8 @@ impl Plan {
                 format!("It has: {}.", known.join(", ")),
             ));
         };
-        flows(policy, &config.domains[domain])?;
-        shifts_alike(config, policy, domain)?;
+        fits::flows(policy, &config.domains[domain])?;
+        fits::shifts_alike(config, policy, domain)?;
         if !policy.reads_bodies() {
             let what = format!("policy `{}` says nothing of bodies", policy.name);
             return Err(Stop::configuration(
@@ -289,62 +290,6 @@ fn needs_a_key(action: &Action) -> bool {
             | Action::Mask(_)
             | Action::Generalise(_)
     )
-}
-
-/// Dates of one subject are moved by the same days in files and on routes.
-fn shifts_alike(config: &Config, policy: &Policy, domain: usize) -> Result<(), Stop> {
-    let Some(days) = policy.shifts() else {
-        return Ok(());
-    };
-    let routes = config.routes.iter().filter(|r| r.domain == Some(domain));
-    let mut others = routes.flat_map(|route| {
-        let used = route.rewrites().map(|at| &config.policies[at]);
-        used.filter_map(move |used| Some((route, used.shifts()?)))
-    });
-    let Some((route, other)) = others.find(|(_, other)| *other != days) else {
-        return Ok(());
-    };
-    let what = format!(
-        "policy `{}` shifts dates by up to {days} days, route `{}` of the same domain by {other}: the time between them would be lost",
-        policy.name, route.name
-    );
-    let hint = "Write the same `days` in both policies.".to_owned();
-    Err(Stop::configuration(what, hint))
-}
-
-/// Everything that may not flow for the domain's purpose, as a route would have it.
-fn flows(policy: &Policy, domain: &crate::config::Domain) -> Result<(), Stop> {
-    let purpose = domain.purpose;
-    let mut wrong = Vec::new();
-    for rule in &policy.rules {
-        wrong.extend(rule.may_not_flow(purpose).map(|found| match found {
-            MayNotFlow::Category(category) => format!(
-                "{}: category `{}` may not flow in clear (GDPR Art. 5(1)(b))",
-                rule.at,
-                category.name()
-            ),
-            MayNotFlow::Special(special) => format!(
-                "{}: special category `{}` has no condition (GDPR Art. 9(2))",
-                rule.at,
-                special.name()
-            ),
-        }));
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<_> = purpose.lists().iter().map(|c| c.name()).collect();
-    let (policy, domain, purpose) = (&policy.name, &domain.name, purpose.name());
-    let what = format!(
-        "policy `{policy}` does not fit purpose `{purpose}` of domain `{domain}`\n  {}",
-        wrong.join("\n  ")
-    );
-    let next = format!(
-        "For this purpose {} may flow in clear. Give these places an action that lets nothing through \
-         (keep and scrub do), or name another policy or domain.",
-        names.join(", ")
-    );
-    Err(Stop::configuration(what, next))
 }
 
 /// Of the rules as they were checked: what each says, in words that do not depend on where the
