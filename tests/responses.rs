@@ -562,7 +562,8 @@ rules = [
             break;
         }
         assert!(begun.elapsed().as_secs() < 20, "{log}");
-        runtime.block_on(tokio::time::sleep(std::time::Duration::from_millis(50)));
+        let pause = std::time::Duration::from_millis(50);
+        runtime.block_on(async { tokio::time::sleep(pause).await });
     }
     // Without the vault, what is durable comes, and nothing else does.
     installation.kill_vault();
